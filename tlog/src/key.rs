@@ -164,7 +164,12 @@ impl PublicKey {
     }
     /// Verifies `signature` over `message`: ECDSA (ASN.1 DER) and RSA PKCS#1 v1.5 with `hash`; pure Ed25519,
     /// which ignores `hash`.
-    pub fn verify(&self, _hash: HashAlgorithm, _message: &[u8], _signature: &[u8]) -> Result<(), BadSignature> {
+    pub fn verify(
+        &self,
+        _hash: HashAlgorithm,
+        _message: &[u8],
+        _signature: &[u8],
+    ) -> Result<(), BadSignature> {
         unimplemented!()
     }
     /// Verifies over a digest made elsewhere: ECDSA, RSA PKCS#1 v1.5, and for Ed25519 keys Ed25519ph, whose

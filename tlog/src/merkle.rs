@@ -9,5 +9,7 @@ mod proof;
 mod range;
 
 pub use hash::{EMPTY_ROOT, Hash, HashParseError, leaf_hash, node_hash};
-pub use proof::{ProofError, ProofPlan, plan_consistency, plan_inclusion, verify_consistency, verify_inclusion};
+pub use proof::{
+    ProofError, ProofPlan, plan_consistency, plan_inclusion, verify_consistency, verify_inclusion,
+};
 pub use range::{CompactRange, NodeId, RangeError};
