@@ -13,3 +13,6 @@ pub use proof::{
     ProofError, ProofPlan, plan_consistency, plan_inclusion, verify_consistency, verify_inclusion,
 };
 pub use range::{CompactRange, NodeId, RangeError};
+
+#[cfg(test)]
+mod tests;
