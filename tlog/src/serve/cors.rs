@@ -1,0 +1,42 @@
+//! Cross-origin reads, as Rekor and Fulcio answer them: any origin, no credentials, GET, HEAD and POST.
+//!
+//! Safe because no API here has cookies or other ambient credentials.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderValue, Method, StatusCode};
+
+/// Allows any origin to use `router`.
+pub fn allow_any_origin(router: Router) -> Router {
+    router.layer(from_fn(answer))
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    let preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if preflight {
+        let headers = [
+            (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+            (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST")),
+            (
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("accept, content-type, x-requested-with"),
+            ),
+            (VARY, HeaderValue::from_static("origin, access-control-request-method")),
+        ];
+        return (StatusCode::NO_CONTENT, headers).into_response();
+    }
+    let cross_origin = request.headers().contains_key(ORIGIN);
+    let mut response = next.run(request).await;
+    response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+    if cross_origin {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    response
+}

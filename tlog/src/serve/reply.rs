@@ -1,0 +1,130 @@
+//! JSON answers, and the one shape of an error: `{"code": <int>, "message": "<text>"}`.
+//!
+//! Every answer ends in a newline, as those of Rekor and Fulcio do. Go clients print "not supported by the
+//! TextConsumer" for an error without a JSON content type (rekor #481), so even chassis errors are JSON.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use serde::Serialize;
+
+/// An answer with `status` and `value` as JSON, ended by a newline.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Problem::internal().into_response()
+        }
+    }
+}
+
+/// An error answer.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: u16,
+    message: String,
+    headers: HeaderMap,
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'p> {
+    code: u16,
+    message: &'p str,
+}
+
+impl Problem {
+    /// `status`, with the same number as `code`.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, code: status.as_u16(), message: message.into(), headers: HeaderMap::new() }
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 500 without any detail. Log the cause where it is known.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    }
+
+    /// 503 with `Retry-After`: the server is healthy and has too much to do.
+    pub fn busy(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(retry_after)
+    }
+
+    /// Another `code` in the body than the HTTP status.
+    #[must_use]
+    pub fn with_code(mut self, code: u16) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds `Retry-After` in whole seconds, rounded up, at least 1.
+    #[must_use]
+    pub fn retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.with_header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The text for the client.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = json(self.status, &ProblemBody { code: self.code, message: &self.message });
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+/// Fallback of a whole server: 404 in the words of go-openapi.
+pub async fn not_found(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("path {} was not found", uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_json_with_code_and_message_and_ends_in_a_newline() {
+        let response = Problem::bad_request("no \"such\" thing").with_code(605).into_response();
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "{\"code\":605,\"message\":\"no \\\"such\\\" thing\"}\n");
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_to_a_second() {
+        for (millis, header) in [(0, "1"), (200, "1"), (1000, "1"), (1001, "2")] {
+            let problem = Problem::busy("busy", Duration::from_millis(millis));
+            assert_eq!(problem.headers[RETRY_AFTER], header);
+        }
+    }
+}
