@@ -3,8 +3,16 @@
 //! Parsing is x509-parser's; this module keeps what the rest of the house asks for, owned, and rebuilds the
 //! TBSCertificate that an SCT covers.
 
+mod parse;
+mod tbs;
+
+use std::fmt;
+use std::sync::Arc;
+
+use self::parse::Parts;
 use crate::clock::Timestamp;
-use crate::key::{KeyError, PublicKey};
+use crate::key::{BadSignature, KeyError, PublicKey};
+use crate::pem::Block;
 
 /// Largest certificate that is read, in bytes.
 pub const MAX_CERTIFICATE: usize = 64 * 1024;
@@ -79,77 +87,96 @@ pub struct Extension {
     pub value: Vec<u8>,
 }
 
-/// A parsed certificate, owning its DER.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Certificate {
-    der: Vec<u8>,
-    // Implementation adds the owned parts that the accessors return.
-}
+/// A parsed certificate, owning its DER. Clones share it.
+#[derive(Clone)]
+pub struct Certificate(Arc<Parts>);
 
 impl Certificate {
     /// Parses DER; trailing bytes are refused.
-    pub fn from_der(_der: &[u8]) -> Result<Self, CertificateError> {
-        unimplemented!()
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        parse::parts(der).map(|parts| Self(Arc::new(parts)))
     }
     /// Parses exactly one PEM `CERTIFICATE` block (surrounding whitespace allowed).
-    pub fn from_pem(_pem: &str) -> Result<Self, CertificateError> {
-        unimplemented!()
+    pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
+        let mut chain = Self::chain_from_pem(pem)?;
+        match (chain.pop(), chain.is_empty()) {
+            (Some(certificate), true) => Ok(certificate),
+            _ => Err(CertificateError::Malformed("more than one PEM block".to_owned())),
+        }
     }
-    /// Parses 1 to [`MAX_CHAIN`] PEM blocks, in order.
-    pub fn chain_from_pem(_pem: &str) -> Result<Vec<Self>, CertificateError> {
-        unimplemented!()
+    /// Parses 1 to [`MAX_CHAIN`] PEM blocks, in order. Text before the first block is skipped, after a block only
+    /// whitespace and the next block may follow.
+    pub fn chain_from_pem(pem: &str) -> Result<Vec<Self>, CertificateError> {
+        let malformed = |what: &str| CertificateError::Malformed(what.to_owned());
+        let mut chain = Vec::new();
+        let mut rest = pem;
+        while chain.is_empty() || !rest.is_empty() {
+            if chain.len() == MAX_CHAIN {
+                return Err(CertificateError::TooMany);
+            }
+            let block = Block::first(rest).ok_or_else(|| malformed("no PEM block, or a broken one"))?;
+            if block.label != "CERTIFICATE" {
+                return Err(malformed("the PEM block is no CERTIFICATE"));
+            }
+            chain.push(Self::from_der(&block.contents)?);
+            rest = block.rest.trim_start();
+            if !rest.is_empty() && !rest.starts_with("-----BEGIN ") {
+                return Err(malformed("text after a PEM block"));
+            }
+        }
+        Ok(chain)
     }
     /// The DER.
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
     /// PEM with 64-character lines and a final newline.
     pub fn to_pem(&self) -> String {
-        unimplemented!()
+        crate::pem::encode("CERTIFICATE", self.der())
     }
     /// The subject's public key.
     pub fn public_key(&self) -> &PublicKey {
-        unimplemented!()
+        &self.0.public_key
     }
     /// Subject alternative names, in order.
     pub fn subject_names(&self) -> &[SubjectName] {
-        unimplemented!()
+        &self.0.names
     }
     /// DER of the subject name.
     pub fn subject_der(&self) -> &[u8] {
-        unimplemented!()
+        &self.0.subject_der
     }
     /// DER of the issuer name.
     pub fn issuer_der(&self) -> &[u8] {
-        unimplemented!()
+        &self.0.issuer_der
     }
     /// Subject for people, RFC 4514-like: `O=Example, CN=Example CA`.
     pub fn subject(&self) -> String {
-        unimplemented!()
+        self.0.subject.clone()
     }
     /// First organization (O) and common name (CN) of the subject.
     pub fn subject_o_cn(&self) -> (Option<String>, Option<String>) {
-        unimplemented!()
+        (self.0.organization.clone(), self.0.common_name.clone())
     }
     /// Serial number, big-endian without sign byte.
     pub fn serial(&self) -> &[u8] {
-        unimplemented!()
+        &self.0.serial
     }
     /// Start of validity.
     pub fn not_before(&self) -> Timestamp {
-        unimplemented!()
+        self.0.not_before
     }
     /// End of validity, inclusive.
     pub fn not_after(&self) -> Timestamp {
-        unimplemented!()
+        self.0.not_after
     }
     /// Whether `at` lies within the validity, both ends included (whole seconds).
-    pub fn is_valid_at(&self, _at: Timestamp) -> bool {
-        unimplemented!()
+    pub fn is_valid_at(&self, at: Timestamp) -> bool {
+        (self.not_before().seconds()..=self.not_after().seconds()).contains(&at.seconds())
     }
     /// All extensions, in order.
     pub fn extensions(&self) -> &[Extension] {
-        unimplemented!()
+        &self.0.extensions
     }
     /// The extension with this OID.
     pub fn extension(&self, oid: &str) -> Option<&Extension> {
@@ -157,41 +184,54 @@ impl Certificate {
     }
     /// Whether basic constraints say CA.
     pub fn is_ca(&self) -> bool {
-        unimplemented!()
+        self.0.is_ca
     }
     /// Path length constraint, if CA and present.
     pub fn path_len(&self) -> Option<u32> {
-        unimplemented!()
+        self.0.path_len
     }
     /// Extended key usages as dotted OIDs; `None` if the extension is absent.
     pub fn extended_key_usages(&self) -> Option<&[String]> {
-        unimplemented!()
+        self.0.extended_key_usages.as_deref()
     }
     /// Whether key usage is absent or allows signing certificates.
     pub fn may_sign_certificates(&self) -> bool {
-        unimplemented!()
+        self.0.key_usage.is_none_or(|usage| usage.sign_certificates)
     }
     /// Whether key usage is absent or allows digital signatures.
     pub fn may_sign(&self) -> bool {
-        unimplemented!()
+        self.0.key_usage.is_none_or(|usage| usage.digital_signature)
     }
     /// Checks this certificate's signature by `issuer`'s key (not names, not dates).
-    pub fn verify_signed_by(&self, _issuer: &PublicKey) -> Result<(), crate::key::BadSignature> {
-        unimplemented!()
+    pub fn verify_signed_by(&self, issuer: &PublicKey) -> Result<(), BadSignature> {
+        let hash = self.0.signature_algorithm.hash_for(issuer.kind()).ok_or(BadSignature)?;
+        issuer.verify(hash, self.tbs_der(), &self.0.signature)
     }
     /// DER of the TBSCertificate as signed.
     pub fn tbs_der(&self) -> &[u8] {
-        unimplemented!()
+        &self.0.der[self.0.tbs.clone()]
     }
     /// DER of the TBSCertificate without the extensions of these OIDs, every other byte kept: what RFC 6962 §3.2
     /// hashes for a precertificate.
-    pub fn tbs_without(&self, _oids: &[&str]) -> Result<Vec<u8>, CertificateError> {
-        unimplemented!()
+    pub fn tbs_without(&self, oids: &[&str]) -> Result<Vec<u8>, CertificateError> {
+        tbs::without(self.tbs_der(), oids)
+            .ok_or_else(|| CertificateError::Malformed("the TBSCertificate is not DER".to_owned()))
     }
 }
 
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Certificate({} bytes)", self.der.len())
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der() == other.der()
     }
 }
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({:?}, {} bytes)", self.0.subject, self.0.der.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

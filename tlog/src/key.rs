@@ -3,8 +3,16 @@
 //! Signing and verifying are aws-lc-rs; the one exception is Ed25519ph, which it does not have and which Rekor's
 //! hashedrekord needs (ed25519-dalek). `p256` parses keys for clients and cross-checks aws-lc-rs in tests.
 
+mod ed25519ph;
+mod signer;
+mod spki;
+
 use std::fmt;
-use std::sync::Arc;
+
+use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+
+pub use self::signer::{Signer, SoftwareSigner};
 
 /// A hash algorithm that signatures may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +47,17 @@ impl HashAlgorithm {
         }
     }
     /// Digest of `data`.
-    pub fn digest(self, _data: &[u8]) -> Vec<u8> {
-        unimplemented!()
+    pub fn digest(self, data: &[u8]) -> Vec<u8> {
+        digest::digest(self.provider(), data).as_ref().to_vec()
+    }
+
+    /// The same algorithm, as aws-lc-rs names it.
+    const fn provider(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        }
     }
 }
 
@@ -125,17 +142,34 @@ pub struct SignError(pub String);
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     spki: Vec<u8>,
+    /// Where in `spki` the key bits start; they run to its end.
+    bits_at: usize,
     kind: KeyKind,
 }
 
 impl PublicKey {
     /// Parses DER SPKI. Accepts only what re-encodes to the same bytes. RSA from 2,048 to 8,192 bits.
-    pub fn from_spki_der(_der: &[u8]) -> Result<Self, KeyError> {
-        unimplemented!()
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        let (kind, bits) = spki::parse(der)?;
+        let bits_at = der.len() - bits.len();
+        let key = Self { spki: der.to_vec(), bits_at, kind };
+        // Asks the provider whether the point is on the curve and the modulus usable, once and here.
+        signature::ParsedPublicKey::new(key.algorithm(kind.default_hash()), bits)
+            .map_err(|_| KeyError::Malformed("not a point of the curve, or not a usable modulus"))?;
+        Ok(key)
     }
     /// Parses the first PEM block: `PUBLIC KEY` (SPKI) or `RSA PUBLIC KEY` (PKCS#1). Re-encoded as SPKI.
-    pub fn from_pem(_pem: &str) -> Result<Self, KeyError> {
-        unimplemented!()
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let block = crate::pem::Block::first(pem).ok_or(KeyError::Malformed("no PEM block"))?;
+        match block.label {
+            "PUBLIC KEY" => Self::from_spki_der(&block.contents),
+            "RSA PUBLIC KEY" => Self::from_spki_der(&spki::encode_rsa(&block.contents)),
+            _ => Err(KeyError::Malformed("the PEM block is neither PUBLIC KEY nor RSA PUBLIC KEY")),
+        }
+    }
+    /// The key of 32 raw Ed25519 bytes, as in C2SP verifier keys.
+    pub fn from_ed25519(key: &[u8; 32]) -> Result<Self, KeyError> {
+        Self::from_spki_der(&spki::encode_ed25519(key))
     }
     /// The DER SPKI.
     pub fn spki_der(&self) -> &[u8] {
@@ -143,7 +177,7 @@ impl PublicKey {
     }
     /// PEM, block type `PUBLIC KEY`, 64-character lines, final newline.
     pub fn to_pem(&self) -> String {
-        unimplemented!()
+        crate::pem::encode("PUBLIC KEY", &self.spki)
     }
     /// Kind and size.
     pub fn kind(&self) -> KeyKind {
@@ -156,31 +190,60 @@ impl PublicKey {
     /// The bits of the SPKI's BIT STRING: what an RFC 5280 §4.2.1.2 key identifier hashes, and for Ed25519 the
     /// 32-byte key itself.
     pub fn key_bits(&self) -> &[u8] {
-        unimplemented!()
+        &self.spki[self.bits_at..]
     }
     /// For RSA: the public exponent, if it fits 64 bits.
     pub fn rsa_exponent(&self) -> Option<u64> {
-        unimplemented!()
+        match self.kind {
+            KeyKind::Rsa(_) => spki::rsa_exponent(self.key_bits()),
+            _ => None,
+        }
     }
     /// Verifies `signature` over `message`: ECDSA (ASN.1 DER) and RSA PKCS#1 v1.5 with `hash`; pure Ed25519,
     /// which ignores `hash`.
-    pub fn verify(
-        &self,
-        _hash: HashAlgorithm,
-        _message: &[u8],
-        _signature: &[u8],
-    ) -> Result<(), BadSignature> {
-        unimplemented!()
+    pub fn verify(&self, hash: HashAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        UnparsedPublicKey::new(self.algorithm(hash), self.key_bits())
+            .verify(message, signature)
+            .map_err(|_| BadSignature)
     }
     /// Verifies over a digest made elsewhere: ECDSA, RSA PKCS#1 v1.5, and for Ed25519 keys Ed25519ph, whose
     /// digest must be SHA-512 (RFC 8032 §5.1).
     pub fn verify_digest(
         &self,
-        _hash: HashAlgorithm,
-        _digest: &[u8],
-        _signature: &[u8],
+        hash: HashAlgorithm,
+        digest: &[u8],
+        signature: &[u8],
     ) -> Result<(), BadSignature> {
-        unimplemented!()
+        if self.kind == KeyKind::Ed25519 {
+            return match hash {
+                HashAlgorithm::Sha512 => ed25519ph::verify(self.key_bits(), digest, signature),
+                HashAlgorithm::Sha256 | HashAlgorithm::Sha384 => Err(BadSignature),
+            };
+        }
+        let digest = Digest::import_less_safe(digest, hash.provider()).map_err(|_| BadSignature)?;
+        UnparsedPublicKey::new(self.algorithm(hash), self.key_bits())
+            .verify_digest(&digest, signature)
+            .map_err(|_| BadSignature)
+    }
+
+    /// aws-lc-rs's verification algorithm of this key with `hash`.
+    fn algorithm(&self, hash: HashAlgorithm) -> &'static dyn VerificationAlgorithm {
+        use HashAlgorithm::{Sha256, Sha384, Sha512};
+        match (self.kind, hash) {
+            (KeyKind::EcdsaP256, Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
+            (KeyKind::EcdsaP256, Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
+            (KeyKind::EcdsaP256, Sha512) => &signature::ECDSA_P256_SHA512_ASN1,
+            (KeyKind::EcdsaP384, Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
+            (KeyKind::EcdsaP384, Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
+            (KeyKind::EcdsaP384, Sha512) => &signature::ECDSA_P384_SHA512_ASN1,
+            (KeyKind::EcdsaP521, Sha256) => &signature::ECDSA_P521_SHA256_ASN1,
+            (KeyKind::EcdsaP521, Sha384) => &signature::ECDSA_P521_SHA384_ASN1,
+            (KeyKind::EcdsaP521, Sha512) => &signature::ECDSA_P521_SHA512_ASN1,
+            (KeyKind::Rsa(_), Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+            (KeyKind::Rsa(_), Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+            (KeyKind::Rsa(_), Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            (KeyKind::Ed25519, _) => &signature::ED25519,
+        }
     }
 }
 
@@ -190,71 +253,5 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Something that holds a private key: a file's, an HSM's, a KMS's. The key never leaves it.
-///
-/// `sign` may block for as long as the key's home needs: microseconds for a file's key, milliseconds for PKCS#11,
-/// a network round trip for a KMS. Callers on an async runtime ask [`Signer::may_block`] and move the call to a
-/// blocking thread if so.
-pub trait Signer: Send + Sync {
-    /// The public half.
-    fn public_key(&self) -> &PublicKey;
-    /// Signs `message` with the key's default hash ([`KeyKind::default_hash`]): ECDSA as ASN.1 DER, RSA PKCS#1
-    /// v1.5, pure Ed25519.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
-    /// Whether `sign` can take longer than a few hundred microseconds.
-    fn may_block(&self) -> bool {
-        false
-    }
-}
-
-impl<S: Signer + ?Sized> Signer for Arc<S> {
-    fn public_key(&self) -> &PublicKey {
-        (**self).public_key()
-    }
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        (**self).sign(message)
-    }
-    fn may_block(&self) -> bool {
-        (**self).may_block()
-    }
-}
-
-/// A private key in this process's memory: P-256, P-384 or Ed25519.
-pub struct SoftwareSigner {
-    public: PublicKey,
-    // Implementation: an aws-lc-rs key pair per kind, and the PKCS#8 document (zeroized) for export.
-}
-
-impl SoftwareSigner {
-    /// A fresh key from the system's randomness. Refuses kinds other than P-256, P-384 and Ed25519.
-    pub fn generate(_kind: KeyKind) -> Result<Self, KeyError> {
-        unimplemented!()
-    }
-    /// Reads PKCS#8 PEM: `PRIVATE KEY`, or `ENCRYPTED PRIVATE KEY` (PBES2) with `passphrase`.
-    pub fn from_pkcs8_pem(_pem: &str, _passphrase: Option<&[u8]>) -> Result<Self, KeyError> {
-        unimplemented!()
-    }
-    /// Reads a PKCS#8 DER document.
-    pub fn from_pkcs8_der(_der: &[u8]) -> Result<Self, KeyError> {
-        unimplemented!()
-    }
-    /// PKCS#8 PEM, encrypted (PBES2, scrypt, AES-256-CBC) if a passphrase is given.
-    pub fn to_pkcs8_pem(&self, _passphrase: Option<&[u8]>) -> Result<zeroize::Zeroizing<String>, KeyError> {
-        unimplemented!()
-    }
-}
-
-impl Signer for SoftwareSigner {
-    fn public_key(&self) -> &PublicKey {
-        &self.public
-    }
-    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, SignError> {
-        unimplemented!()
-    }
-}
-
-impl fmt::Debug for SoftwareSigner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SoftwareSigner({:?})", self.public)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -15,10 +15,14 @@ pub mod chain;
 pub mod checkpoint;
 pub mod clock;
 pub mod ct;
+mod der;
+#[cfg(test)]
+mod fixture;
 pub mod fulcio;
 pub mod key;
 pub mod merkle;
 pub mod note;
+mod pem;
 pub mod rekor;
 pub mod tile;
 pub mod trust;

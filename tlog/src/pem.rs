@@ -1,0 +1,96 @@
+//! PEM (RFC 7468), read the way the Sigstore servers read it and written one way only.
+//!
+//! Invariant: what [`encode`] writes, [`Block::first`] reads back to the same bytes. Text in front of a block is skipped, as
+//! Go's `encoding/pem` does and as Rekor's users rely on; what follows a block is the caller's to judge. Encapsulated
+//! headers are refused: no Sigstore object has them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// One PEM block and the text after it.
+#[derive(Debug)]
+pub(crate) struct Block<'t> {
+    pub(crate) label: &'t str,
+    pub(crate) contents: Vec<u8>,
+    pub(crate) rest: &'t str,
+}
+
+impl<'t> Block<'t> {
+    /// The first block of `text`; `None` if there is none, or it is broken.
+    pub(crate) fn first(text: &'t str) -> Option<Self> {
+        let after = &text[begin(text)? + BEGIN.len()..];
+        let (label, body) = after.split_once(DASHES)?;
+        if label.is_empty() || label.contains(['\n', '\r']) {
+            return None;
+        }
+        let (body, rest) = body.split_once(END)?;
+        let rest = rest.strip_prefix(label)?.strip_prefix(DASHES)?;
+        let base64: String = body.split_ascii_whitespace().collect();
+        Some(Self { label, contents: STANDARD.decode(base64).ok()?, rest })
+    }
+}
+
+/// Where the first `-----BEGIN ` at the start of a line is.
+fn begin(text: &str) -> Option<usize> {
+    text.match_indices(BEGIN).map(|(at, _)| at).find(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n')
+}
+
+/// A block with 64-character lines and a final newline.
+pub(crate) fn encode(label: &str, contents: &[u8]) -> String {
+    let base64 = STANDARD.encode(contents);
+    let mut text = format!("{BEGIN}{label}{DASHES}\n");
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = tail;
+    }
+    text.push_str(END);
+    text.push_str(label);
+    text.push_str(DASHES);
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_back_as_it_was_written() {
+        for length in [0, 1, 47, 48, 49, 96, 200] {
+            let contents = vec![7; length];
+            let text = encode("THING", &contents);
+            let block = Block::first(&text).unwrap();
+            assert_eq!((block.label, &block.contents, block.rest), ("THING", &contents, "\n"));
+            assert!(text.lines().all(|line| line.len() <= 64));
+        }
+    }
+
+    #[test]
+    fn leading_text_is_skipped_and_trailing_text_is_handed_over() {
+        let text = format!("junk\n{}tail", encode("A", b"a"));
+        let block = Block::first(&text).unwrap();
+        assert_eq!((block.contents.as_slice(), block.rest), (&b"a"[..], "\ntail"));
+    }
+
+    #[test]
+    fn broken_blocks_are_refused() {
+        for text in [
+            "",
+            "-----BEGIN A-----\nYQ==\n",
+            "-----BEGIN A-----\nYQ==\n-----END B-----\n",
+            "-----BEGIN A-----\nYQ\n-----END A-----\n",
+            "-----BEGIN A-----\nKey: value\n\nYQ==\n-----END A-----\n",
+            "x-----BEGIN A-----\nYQ==\n-----END A-----\n",
+            "-----BEGIN A\n-----\nYQ==\n-----END A\n-----\n",
+        ] {
+            assert!(Block::first(text).is_none(), "{text:?}");
+        }
+    }
+}
