@@ -1,1 +1,42 @@
-//! Placeholder.
+//! The harness of the cross-program tests: real binaries of ours, real clients of others, real HTTP in between.
+//!
+//! Map: [`program`] starts and watches processes and runs commands; [`peers`] finds the installed clients.
+//! [`Instance`] is the usual starting point: a [`DevIssuer`] that mints CI-shaped tokens and a [`Server`] that trusts
+//! it, both on ephemeral loopback ports and in a folder that goes away with them. [`Registry`] and [`OidcProvider`]
+//! are the other servers; [`Cosign`], [`RekorCli`] and [`Chancery`] are the command lines. [`rekor`] is a Rekor v1
+//! client that believes nothing: it verifies every answer with the pure core.
+//!
+//! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
+//! cannot pass by the grace of a public instance.
+
+pub mod peers;
+pub mod program;
+pub mod rekor;
+
+mod chancery;
+mod cosign;
+mod dev_issuer;
+mod instance;
+mod oidc_provider;
+mod registry;
+mod rekor_cli;
+mod server;
+
+pub use chancery::{Chancery, Policy};
+pub use cosign::Cosign;
+pub use dev_issuer::{DevIssuer, IdToken};
+pub use instance::Instance;
+pub use oidc_provider::OidcProvider;
+pub use program::{Outcome, Program};
+pub use registry::Registry;
+pub use rekor_cli::RekorCli;
+pub use server::{Server, issuers_yaml};
+
+/// An HTTP client for loopback: no proxy, no redirects, no patience.
+pub fn http() -> anyhow::Result<reqwest::Client> {
+    Ok(reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(std::time::Duration::from_secs(30))
+        .build()?)
+}

@@ -1,0 +1,76 @@
+//! The usual world of a test: an issuer of CI tokens and an instance that trusts it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::{DevIssuer, Server, issuers_yaml, program};
+
+/// A development issuer, a server, and the folder that both live in.
+pub struct Instance {
+    /// Mints tokens.
+    pub issuer: DevIssuer,
+    /// Trusts them.
+    pub server: Server,
+    // Last, so that the processes end before their files go.
+    scratch: TempDir,
+}
+
+impl Instance {
+    /// Starts both.
+    pub async fn start() -> Result<Self> {
+        let mut instance = Self::stopped().await?;
+        instance.server.start().await?;
+        Ok(instance)
+    }
+
+    /// The server initialised but not running.
+    pub async fn stopped() -> Result<Self> {
+        let scratch = TempDir::new()?;
+        let issuer = DevIssuer::start(scratch.path()).await?;
+        let server = Server::init(scratch.path(), "server", &issuers_yaml(&[issuer.url()]))?;
+        Ok(Self { issuer, server, scratch })
+    }
+
+    /// A second server, running, that trusts the same issuer and is otherwise a stranger.
+    pub async fn stranger(&self) -> Result<Server> {
+        let mut server = Server::init(self.scratch(), "stranger", &issuers_yaml(&[self.issuer.url()]))?;
+        server.start().await?;
+        Ok(server)
+    }
+
+    /// The folder that goes away with the test.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Writes a file into the scratch folder.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.scratch().join(name);
+        std::fs::write(&path, content)?;
+        Ok(path)
+    }
+
+    /// A fresh folder to be the home of a client.
+    pub fn home(&self, name: &str) -> Result<PathBuf> {
+        let home = self.scratch().join("homes").join(name);
+        std::fs::create_dir_all(&home)?;
+        Ok(home)
+    }
+
+    /// Puts an image of one small layer into a registry without a container daemon; its reference by digest.
+    pub fn push_image(&self, registry: &str, name: &str) -> Result<String> {
+        let content = self.file(&format!("{name}.txt"), format!("content of {name}\n"))?;
+        let layer = self.scratch().join(format!("{name}.tar"));
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(self.scratch()).arg("-cf").arg(&layer).arg(content.file_name().unwrap_or_default());
+        program::run(&mut tar)?.success()?;
+        let mut crane = Command::new(crate::peers::program("crane")?);
+        program::isolate(&mut crane, &self.home("crane")?);
+        crane.args(["append", "--insecure", "--oci-empty-base", "-f"]).arg(&layer);
+        crane.args(["-t", &format!("{registry}/{name}:1")]);
+        Ok(program::run(&mut crane)?.success()?.stdout.trim().to_owned())
+    }
+}

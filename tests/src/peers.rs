@@ -1,0 +1,26 @@
+//! Where `tests/peers` installed the clients of others. A missing one fails the test: nothing is skipped.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The folder that `tests/peers` fills.
+pub fn folder() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("chancery").join("peers"))
+}
+
+/// An installed program by its name in `bin`: `cosign2`, `cosign3`, `rekor-cli`, `crane`, `docker-registry`.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let program = folder()?.join("bin").join(name);
+    ensure!(program.exists(), "{name} is not installed: run tests/peers");
+    Ok(program)
+}
+
+/// The folder with the npm packages of the OpenID provider.
+pub fn oidc_provider() -> Result<PathBuf> {
+    let folder = folder()?.join("oidc-provider");
+    ensure!(folder.join("installed").exists(), "oidc-provider is not installed: run tests/peers");
+    Ok(folder)
+}

@@ -1,0 +1,140 @@
+//! A `chancery-server` on an ephemeral port: initialised once, then started, killed and started again at will.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::program::{self, Outcome, PATIENCE, Program};
+
+/// A server's folder, and the process that runs it, if one does.
+pub struct Server {
+    folder: PathBuf,
+    url: String,
+    log: PathBuf,
+    process: Option<Program>,
+}
+
+impl Server {
+    /// `chancery-server init` into `scratch/NAME`, for the issuers in the Fulcio configuration `issuers`.
+    pub fn init(scratch: &Path, name: &str, issuers: &str) -> Result<Self> {
+        let folder = scratch.join(name);
+        let url = format!("http://127.0.0.1:{}", program::free_port()?);
+        let file = scratch.join(format!("{name}-issuers.yaml"));
+        std::fs::write(&file, issuers)?;
+        let mut init = Self::command(&["init"])?;
+        init.arg(&folder).args(["--url", &url, "--issuers"]).arg(&file);
+        program::run(&mut init)?.success()?;
+        Ok(Self { folder, url, log: scratch.join(format!("{name}.log")), process: None })
+    }
+
+    /// `chancery-server ARGS…`, for tests that look at its exit code and words.
+    pub fn command(arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(program::own("chancery-server")?);
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// Runs a subcommand on this server's folder to its end.
+    pub fn run(&self, subcommand: &str) -> Result<Outcome> {
+        program::run(Self::command(&[subcommand])?.arg(&self.folder))
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the server runs already");
+        let mut command = Self::command(&["run"])?;
+        let mut process = Program::start("chancery-server", command.arg(&self.folder), &self.log)?;
+        let http = crate::http()?;
+        let ready = format!("{}/readyz", self.url);
+        let started = Instant::now();
+        loop {
+            if http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                break;
+            }
+            process.wait_for(|_| true).await?;
+            ensure!(started.elapsed() < PATIENCE, "not ready after {PATIENCE:?}:\n{}", process.output()?);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.kill()
+    }
+
+    /// Asks it to end and demands that it ends well.
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let status = process.stop().await?;
+        ensure!(status.success(), "the server ended with {status}:\n{}", process.output()?);
+        Ok(())
+    }
+
+    /// Base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file of its trust folder: `trusted_root.json`, `signing_config.json`, `ca-chain.pem`, `ct.pub`,
+    /// `rekor.pub`.
+    pub fn trust(&self, file: &str) -> PathBuf {
+        self.folder.join("trust").join(file)
+    }
+
+    /// Everything that it has written so far, over all its starts.
+    pub fn output(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(&self.log)?).into_owned())
+    }
+}
+
+/// A Fulcio configuration that takes GitHub-shaped tokens of these issuers.
+pub fn issuers_yaml(urls: &[&str]) -> String {
+    let mut yaml = String::from("oidc-issuers:\n");
+    for url in urls {
+        yaml.push_str(&format!(
+            "  {url}:\n    issuer-url: {url}\n    client-id: sigstore\n    type: ci-provider\n    \
+             ci-provider: github-workflow\n"
+        ));
+    }
+    yaml + GITHUB_TEMPLATES
+}
+
+/// The templates of the public instance for GitHub Actions.
+const GITHUB_TEMPLATES: &str = r#"ci-issuer-metadata:
+  github-workflow:
+    default-template-values:
+      url: "https://github.com"
+      environment: ""
+    extension-templates:
+      github-workflow-trigger: "event_name"
+      github-workflow-sha: "sha"
+      github-workflow-name: "workflow"
+      github-workflow-repository: "repository"
+      github-workflow-ref: "ref"
+      build-signer-uri: "{{ .url }}/{{ .job_workflow_ref }}"
+      build-signer-digest: "job_workflow_sha"
+      runner-environment: "runner_environment"
+      source-repository-uri: "{{ .url }}/{{ .repository }}"
+      source-repository-digest: "sha"
+      source-repository-ref: "ref"
+      source-repository-identifier: "repository_id"
+      source-repository-owner-uri: "{{ .url }}/{{ .repository_owner }}"
+      source-repository-owner-identifier: "repository_owner_id"
+      build-config-uri: "{{ .url }}/{{ .workflow_ref }}"
+      build-config-digest: "workflow_sha"
+      build-trigger: "event_name"
+      run-invocation-uri: "{{ .url }}/{{ .repository }}/actions/runs/{{ .run_id }}/attempts/{{ .run_attempt }}"
+      source-repository-visibility-at-signing: "repository_visibility"
+      deployment-environment: "environment"
+    subject-alternative-name-template: "{{ .url }}/{{ .job_workflow_ref }}"
+"#;
