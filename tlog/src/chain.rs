@@ -5,7 +5,7 @@
 //! end of a path at load, and Rekor v1's chains whose leaf may be anything. CVE-2026-24122 is the reason for
 //! "every member": an expired intermediate once verified where no log was asked.
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, SubjectName, oid};
 use crate::clock::Timestamp;
 
 /// What a chain's leaf is used for.
@@ -48,14 +48,222 @@ pub enum ChainError {
     TooLong(usize),
 }
 
+/// Longest path, leaf and root included.
+pub const MAX_PATH: usize = 8;
+/// Most signatures that one search checks. Real hierarchies need two or three; look-alikes that all share one name
+/// would otherwise cost a factorial.
+const MAX_SIGNATURE_CHECKS: usize = 64;
+/// Any extended key usage.
+const ANY_USAGE: &str = "2.5.29.37.0";
+const NAME_CONSTRAINTS: &str = "2.5.29.30";
+/// Extensions that may be critical because they are obeyed, or constrain nothing that is used here: key identifiers,
+/// key usage, alternative names, basic constraints, policies without policy constraints, extended key usage.
+const UNDERSTOOD: [&str; 8] =
+    ["2.5.29.14", "2.5.29.15", "2.5.29.17", "2.5.29.18", "2.5.29.19", "2.5.29.32", "2.5.29.35", "2.5.29.37"];
+
 /// Finds a path from `leaf` through `intermediates` to one of `roots`, all valid at `at`. Returns it, leaf first,
 /// root last. A root is trusted as given; self-signature is not asked of it, its dates and CA bit are.
 pub fn verify(
-    _leaf: &Certificate,
-    _intermediates: &[Certificate],
-    _roots: &[Certificate],
-    _at: Timestamp,
-    _purpose: Purpose,
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    roots: &[Certificate],
+    at: Timestamp,
+    purpose: Purpose,
 ) -> Result<Vec<Certificate>, ChainError> {
-    unimplemented!()
+    let is_root = roots.contains(leaf);
+    check_leaf(leaf, is_root, at, purpose)?;
+    if is_root && matches!(purpose, Purpose::CodeSigningCa | Purpose::Any) {
+        return Ok(vec![leaf.clone()]);
+    }
+    let mut search =
+        Search { intermediates, roots, at, purpose, checks_left: MAX_SIGNATURE_CHECKS, obstacle: None };
+    let mut path = vec![leaf.clone()];
+    if search.extend(&mut path) {
+        return Ok(path);
+    }
+    Err(search.obstacle.unwrap_or_else(|| ChainError::UnknownIssuer(name(leaf))))
 }
+
+/// Depth-first search for an anchor.
+struct Search<'c> {
+    intermediates: &'c [Certificate],
+    roots: &'c [Certificate],
+    at: Timestamp,
+    purpose: Purpose,
+    checks_left: usize,
+    /// Why the first issuer that did sign was no good: says more than "no issuer".
+    obstacle: Option<ChainError>,
+}
+
+impl Search<'_> {
+    /// Extends `path` to a root, or leaves it as it was and returns false.
+    fn extend(&mut self, path: &mut Vec<Certificate>) -> bool {
+        let (roots, intermediates) = (self.roots, self.intermediates);
+        for root in roots {
+            if self.issued(root, path) {
+                path.push(root.clone());
+                return true;
+            }
+        }
+        for issuer in intermediates {
+            // The root still has to fit.
+            if path.len() + 2 > MAX_PATH {
+                self.obstacle.get_or_insert(ChainError::TooLong(MAX_PATH));
+                return false;
+            }
+            if !path.contains(issuer) && self.issued(issuer, path) {
+                path.push(issuer.clone());
+                if self.extend(path) {
+                    return true;
+                }
+                path.pop();
+            }
+        }
+        false
+    }
+
+    /// Whether `issuer` signed the last certificate of `path` and may have.
+    fn issued(&mut self, issuer: &Certificate, path: &[Certificate]) -> bool {
+        let Some(subject) = path.last() else { return false };
+        if issuer.subject_der() != subject.issuer_der() || self.checks_left == 0 {
+            return false;
+        }
+        self.checks_left -= 1;
+        if subject.verify_signed_by(issuer.public_key()).is_err() {
+            return false;
+        }
+        match check_issuer(issuer, path, self.at, self.purpose) {
+            Ok(()) => true,
+            Err(problem) => {
+                self.obstacle.get_or_insert(problem);
+                false
+            }
+        }
+    }
+}
+
+fn check_leaf(leaf: &Certificate, is_root: bool, at: Timestamp, purpose: Purpose) -> Result<(), ChainError> {
+    check_dates(leaf, at)?;
+    if purpose == Purpose::CodeSigningCa {
+        check_name_constraints(leaf)?;
+    }
+    check_critical(leaf, purpose)?;
+    let signs_code = leaf.extended_key_usages().map(|usages| usages.iter().any(|u| u == oid::CODE_SIGNING));
+    match purpose {
+        Purpose::Any => Ok(()),
+        Purpose::CodeSigningCa => {
+            if !leaf.is_ca() || !leaf.may_sign_certificates() {
+                return Err(unsuitable(leaf, NOT_CA));
+            }
+            match signs_code {
+                Some(true) => Ok(()),
+                None if is_root => Ok(()),
+                _ => Err(unsuitable(leaf, "its extended key usage does not list code signing")),
+            }
+        }
+        Purpose::CodeSigning | Purpose::Precertificate => {
+            if leaf.is_ca() {
+                return Err(unsuitable(
+                    leaf,
+                    "a certificate authority, where a signing certificate is needed",
+                ));
+            }
+            if !leaf.may_sign() {
+                return Err(unsuitable(leaf, "its key usage does not allow digital signatures"));
+            }
+            if signs_code != Some(true) {
+                return Err(unsuitable(leaf, "its extended key usage does not list code signing"));
+            }
+            Ok(())
+        }
+    }
+}
+
+const NOT_CA: &str = "not a certificate authority";
+
+/// Whether `issuer`, who signed the last of `path`, may have.
+fn check_issuer(
+    issuer: &Certificate,
+    path: &[Certificate],
+    at: Timestamp,
+    purpose: Purpose,
+) -> Result<(), ChainError> {
+    check_dates(issuer, at)?;
+    check_name_constraints(issuer)?;
+    check_critical(issuer, Purpose::Any)?;
+    if !issuer.is_ca() {
+        return Err(unsuitable(issuer, NOT_CA));
+    }
+    if !issuer.may_sign_certificates() {
+        return Err(unsuitable(issuer, "its key usage does not allow signing certificates"));
+    }
+    if issuer.path_len().is_some_and(|most| authorities_below(path, purpose) > most as usize) {
+        return Err(unsuitable(
+            issuer,
+            "its path length constraint allows fewer certificate authorities below it",
+        ));
+    }
+    // As Go and the CA/Browser rules read it, an extended key usage on an issuer limits everything below.
+    let limited = issuer
+        .extended_key_usages()
+        .is_some_and(|usages| !usages.iter().any(|u| u == oid::CODE_SIGNING || u == ANY_USAGE));
+    if limited && purpose != Purpose::Any {
+        return Err(unsuitable(issuer, "its extended key usage does not allow code signing below it"));
+    }
+    Ok(())
+}
+
+/// How many certificate authorities of `path` count against a path length (RFC 5280 §4.2.1.9: not self-issued ones).
+/// An issuing CA at the end counts, because what it is for is to issue.
+fn authorities_below(path: &[Certificate], purpose: Purpose) -> usize {
+    let end_entities = usize::from(purpose != Purpose::CodeSigningCa);
+    path.iter().skip(end_entities).filter(|ca| ca.subject_der() != ca.issuer_der()).count()
+}
+
+fn check_dates(certificate: &Certificate, at: Timestamp) -> Result<(), ChainError> {
+    if certificate.is_valid_at(at) {
+        return Ok(());
+    }
+    Err(ChainError::NotValidAt { subject: name(certificate), at })
+}
+
+/// No critical extension that is not understood (RFC 5280 §4.2); the poison is, in precertificates, and must be there.
+fn check_critical(certificate: &Certificate, purpose: Purpose) -> Result<(), ChainError> {
+    let poison = certificate.extension(oid::POISON);
+    if purpose == Purpose::Precertificate && poison.is_none_or(|poison| !poison.critical) {
+        return Err(unsuitable(certificate, "no precertificate: the critical poison extension is missing"));
+    }
+    let understood =
+        |oid: &str| UNDERSTOOD.contains(&oid) || (oid == oid::POISON && purpose == Purpose::Precertificate);
+    if certificate.extensions().iter().any(|e| e.critical && !understood(&e.oid)) {
+        return Err(unsuitable(certificate, "it has a critical extension that is not understood"));
+    }
+    Ok(())
+}
+
+/// Name constraints would have to be obeyed, so they are refused, critical or not.
+fn check_name_constraints(issuer: &Certificate) -> Result<(), ChainError> {
+    match issuer.extension(NAME_CONSTRAINTS) {
+        Some(_) => Err(unsuitable(issuer, "it has name constraints, which Chancery does not support")),
+        None => Ok(()),
+    }
+}
+
+fn unsuitable(certificate: &Certificate, problem: &'static str) -> ChainError {
+    ChainError::Unsuitable { subject: name(certificate), problem }
+}
+
+/// What to call a certificate in an error: its subject, or where that is empty its first alternative name.
+fn name(certificate: &Certificate) -> String {
+    let subject = certificate.subject();
+    if !subject.is_empty() {
+        return subject;
+    }
+    certificate.subject_names().first().map_or_else(
+        || format!("certificate {}", hex::encode(certificate.serial())),
+        |name| SubjectName::value(name).to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,13 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
+    /// This CA's own certificate once more, as `change` alters it.
+    pub(crate) fn reissue(&self, change: impl FnOnce(&mut CertificateParams)) -> Certificate {
+        let (_, common_name) = self.certificate.subject_o_cn();
+        let params = ca_params(&common_name.unwrap(), change).0;
+        from_rcgen(&params.self_signed(self.issuer.key()).unwrap())
+    }
+
     /// A CA under this one.
     pub(crate) fn intermediate(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (params, key) = ca_params(name, |params| {
