@@ -1,0 +1,110 @@
+//! The Rekor v1 dialect: `/api/v1/log…` and `/api/v1/index/retrieve` over one log.
+//!
+//! The engine below knows nothing of it. What an entry looks like to a v1 client (its id, SET, inclusion proof and
+//! checkpoint) is rendered here on every answer, by rekor `openapi.yaml` and by what its clients demand where that
+//! says less: they index the answer with the unquoted `ETag`, and dereference a proof that is always there.
+//!
+//! Invariant: one answer speaks of one head. `treeSize`, `rootHash`, `hashes` and `checkpoint` never mix two.
+
+mod answer;
+mod birth;
+mod entries;
+mod head;
+mod problem;
+mod schema;
+mod search;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use http::header::{ALLOW, CACHE_CONTROL, EXPIRES, PRAGMA};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use self::answer::Checkpoints;
+use super::log::Log;
+use crate::key::Signer;
+use crate::serve::{Problem, cors};
+
+pub use self::birth::{BirthError, birth};
+
+/// A log that speaks Rekor v1.
+pub struct RekorV1 {
+    /// The log.
+    pub log: Log,
+    /// Name of the checkpoint key and first part of the checkpoint's origin: the bare host of the trusted root's
+    /// `baseUrl`, or sigstore-js refuses it.
+    pub host: String,
+    /// Id of the tree, from 1 to 2⁶³−1. Never changes, it is part of every entry's id.
+    pub tree_id: u64,
+    /// The dialect's key. P-256, or cosign will sign and refuse to verify.
+    pub signer: Arc<dyn Signer>,
+}
+
+/// What the handlers share.
+struct Dialect {
+    log: Log,
+    host: String,
+    tree_id: u64,
+    signer: Arc<dyn Signer>,
+    log_id: [u8; 32],
+    checkpoints: Checkpoints,
+}
+
+type Shared = axum::extract::State<Arc<Dialect>>;
+
+/// The whole API under its absolute paths, `/ping` included. Every path also works with a trailing slash.
+pub fn router(rekor: RekorV1) -> Router {
+    let log_id = rekor.signer.public_key().fingerprint();
+    let RekorV1 { log, host, tree_id, signer } = rekor;
+    let dialect =
+        Arc::new(Dialect { log, host, tree_id, signer, log_id, checkpoints: Checkpoints::default() });
+    let routes = [
+        ("/api/v1/log/entries", only("GET, POST", get(entries::by_index).post(entries::create))),
+        ("/api/v1/log/entries/retrieve", only("POST", post(entries::retrieve))),
+        ("/api/v1/log/entries/{entry_uuid}", only("GET", get(entries::by_uuid))),
+        ("/api/v1/log", only("GET", get(head::log_info))),
+        ("/api/v1/log/proof", only("GET", get(head::consistency_proof))),
+        ("/api/v1/log/publicKey", only("GET", get(head::public_key))),
+        ("/api/v1/index/retrieve", only("POST", post(search::retrieve))),
+        ("/ping", only("GET", get(async || "."))),
+    ];
+    let mut router = Router::new();
+    for (path, methods) in routes {
+        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
+    }
+    cors::allow_any_origin(router.with_state(dialect).layer(from_fn(never_cached)))
+}
+
+/// Answers other methods 405, HEAD too: the genuine server has no HEAD, and axum would make one of GET.
+fn only(allow: &'static str, methods: MethodRouter<Arc<Dialect>>) -> MethodRouter<Arc<Dialect>> {
+    let refuse = async move |method: Method| {
+        let message = format!("method {method} is not allowed, but [{}] are", allow.replace(", ", ","));
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, message)
+            .with_header(ALLOW, HeaderValue::from_static(allow))
+    };
+    methods.head(refuse).fallback(refuse)
+}
+
+/// The headers of go-chi's `NoCache` on every GET: an entry's SET and checkpoint are made anew each time.
+async fn never_cached(request: Request, next: Next) -> Response {
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (CACHE_CONTROL, "no-cache, no-store, no-transform, must-revalidate, private, max-age=0"),
+        (EXPIRES, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (PRAGMA, "no-cache"),
+        (HeaderName::from_static("x-accel-expires"), "0"),
+    ];
+    let read = request.method() == Method::GET;
+    let mut answer = next.run(request).await;
+    if read {
+        let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        answer.headers_mut().extend(headers);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests;

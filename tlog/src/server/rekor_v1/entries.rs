@@ -1,0 +1,180 @@
+//! `/api/v1/log/entries…`: create, get and retrieve.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{ETAG, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use serde::Deserialize;
+
+use super::answer::{Answer, Located};
+use super::{Dialect, Shared, problem, schema};
+use crate::merkle::{Hash, leaf_hash};
+use crate::rekor::CanonicalEntry;
+use crate::serve::Problem;
+use crate::serve::reply::json;
+use crate::server::log::Submission;
+
+/// Most items that one `retrieve` may ask for, over its three lists together.
+const MAX_RETRIEVE: usize = 10;
+/// Most elements in each list of `retrieve`.
+const MAX_LIST: usize = 10;
+
+/// `POST /api/v1/log/entries`
+pub(super) async fn create(
+    State(dialect): Shared,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    schema::body("proposedEntry", &headers, &body)?;
+    let entry = CanonicalEntry::from_proposed(&body).map_err(|error| problem::entry(&error))?;
+    let leaf = Bytes::from(entry.body);
+    let submission = Submission {
+        identity: leaf_hash(&leaf),
+        leaf: leaf.clone(),
+        extra: Bytes::new(),
+        terms: entry.index_keys,
+    };
+    let receipt = dialect.log.add(submission).await.map_err(|error| problem::add(&error))?;
+    let id = dialect.id_of(&receipt.leaf_hash);
+    let location = header(&format!("{}/{id}", uri.path().trim_end_matches('/')))?;
+    if receipt.duplicate {
+        let message = format!("an equivalent entry already exists in the transparency log with UUID {id}");
+        return Err(Problem::new(StatusCode::CONFLICT, message).with_header(LOCATION, location));
+    }
+    let located = Located {
+        index: receipt.index,
+        time: receipt.time,
+        leaf,
+        leaf_hash: receipt.leaf_hash,
+        proof: receipt.proof,
+        head: &receipt.head,
+    };
+    let answer = dialect.render(located).await?;
+    let mut response = json(StatusCode::CREATED, &answer);
+    // Unquoted, against RFC 9110: sigstore-go looks the answer's only member up by this text.
+    response.headers_mut().insert(ETAG, header(&id)?);
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+/// `GET /api/v1/log/entries?logIndex=N`
+pub(super) async fn by_index(State(dialect): Shared, pairs: schema::Pairs) -> Result<Response, Problem> {
+    let index = schema::query_int(&pairs, "logIndex", 0)?;
+    let index = index.ok_or_else(|| schema::required("logIndex", "query"))?;
+    Ok(found(dialect.read(index).await?))
+}
+
+/// `GET /api/v1/log/entries/{entryUUID}`
+pub(super) async fn by_uuid(State(dialect): Shared, Path(text): Path<String>) -> Result<Response, Problem> {
+    let id = EntryId::parse(&text, "entryUUID", "path")?;
+    if !id.may_be_in(&dialect) {
+        return Ok(found(None));
+    }
+    Ok(found(dialect.read_by_hash(&id.leaf).await?))
+}
+
+/// The answer, or the genuine server's 404, which has no body.
+fn found(answer: Option<Answer>) -> Response {
+    answer.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |answer| json(StatusCode::OK, &answer))
+}
+
+fn header(text: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(text).map_err(|_| Problem::bad_request("malformed request path"))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogQuery {
+    #[serde(rename = "entryUUIDs")]
+    entry_uuids: Option<Vec<String>>,
+    log_indexes: Option<Vec<i64>>,
+    entries: Option<Vec<serde_json::Value>>,
+}
+
+/// What `retrieve` asks for, checked.
+enum Wanted {
+    Leaf(Hash),
+    Index(u64),
+}
+
+/// `POST /api/v1/log/entries/retrieve`: what is not in the log is left out; what is malformed refuses the request.
+pub(super) async fn retrieve(
+    State(dialect): Shared,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    schema::body("entry", &headers, &body)?;
+    let wanted = wanted(&dialect, schema::parse("entry", &body)?)?;
+    let mut answers = Vec::with_capacity(wanted.len());
+    for one in wanted {
+        answers.extend(match one {
+            Wanted::Leaf(leaf) => dialect.read_by_hash(&leaf).await?,
+            Wanted::Index(index) => dialect.read(index).await?,
+        });
+    }
+    Ok(json(StatusCode::OK, &answers))
+}
+
+fn wanted(dialect: &Dialect, query: LogQuery) -> Result<Vec<Wanted>, Problem> {
+    let lists = [
+        ("entryUUIDs", query.entry_uuids.as_ref().map(Vec::len)),
+        ("logIndexes", query.log_indexes.as_ref().map(Vec::len)),
+        ("entries", query.entries.as_ref().map(Vec::len)),
+    ];
+    let mut total = 0;
+    for (name, count) in lists {
+        let Some(count) = count else { continue };
+        schema::items(name, count, MAX_LIST)?;
+        total += count;
+    }
+    if total > MAX_RETRIEVE {
+        let message = format!("more than max allowed {MAX_RETRIEVE} entries in request");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, message));
+    }
+    let mut wanted = Vec::with_capacity(total);
+    for (at, text) in query.entry_uuids.iter().flatten().enumerate() {
+        let id = EntryId::parse(text, &format!("entryUUIDs.{at}"), "body")?;
+        if id.may_be_in(dialect) {
+            wanted.push(Wanted::Leaf(id.leaf));
+        }
+    }
+    for (at, index) in query.log_indexes.iter().flatten().enumerate() {
+        wanted.push(Wanted::Index(schema::at_least(&format!("logIndexes.{at}"), "body", *index, 0)?));
+    }
+    for entry in query.entries.iter().flatten() {
+        let entry = CanonicalEntry::from_query(entry).map_err(|error| problem::entry(&error))?;
+        wanted.push(Wanted::Leaf(leaf_hash(&entry.body)));
+    }
+    Ok(wanted)
+}
+
+/// An entry id: 64 hex digits of the leaf hash, optionally after 16 of the tree id. Any case.
+struct EntryId {
+    tree: Option<u64>,
+    leaf: Hash,
+}
+
+impl EntryId {
+    fn parse(text: &str, name: &str, place: &str) -> Result<Self, Problem> {
+        let malformed = || schema::pattern(name, place, schema::ENTRY_ID);
+        if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || !matches!(text.len(), 64 | 80) {
+            return Err(malformed());
+        }
+        let (tree, leaf) = text.split_at(text.len() - 64);
+        let leaf = Hash::from_hex(leaf).map_err(|_| malformed())?;
+        if tree.is_empty() {
+            return Ok(Self { tree: None, leaf });
+        }
+        let tree = u64::from_str_radix(tree, 16).map_err(|_| malformed())?;
+        if tree == 0 || i64::try_from(tree).is_err() {
+            return Err(Problem::bad_request(format!("invalid tree ID {tree} in entry ID")));
+        }
+        Ok(Self { tree: Some(tree), leaf })
+    }
+
+    fn may_be_in(&self, dialect: &Dialect) -> bool {
+        self.tree.is_none_or(|tree| tree == dialect.tree_id)
+    }
+}
