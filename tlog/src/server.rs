@@ -2,12 +2,13 @@
 //!
 //! - [`log`]: [`log::Log`], the only door for APIs: add, read, prove.
 //! - [`store`]: the [`store::Store`] trait, one atomic verb with three outcomes, and its implementations.
-//! - [`rekor_v1`]: the dialects, each an API on top of a log.
+//! - [`rekor_v1`], [`ct`]: the dialects, each an API on top of a log.
 //! - [`tiles`]: the C2SP face that every log has.
 //!
 //! The engine knows no dialect: an entry is bytes (`leaf`), an identity to find duplicates by, bytes beside it
 //! that are not hashed (`extra`) and search terms. The dialects are renderings on top of [`log::Log`].
 
+pub mod ct;
 pub mod log;
 pub mod rekor_v1;
 mod signing;
