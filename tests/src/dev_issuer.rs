@@ -94,6 +94,11 @@ impl IdToken {
         self.claims[name].as_str().unwrap_or_default()
     }
 
+    /// One claim as a number; 0 if it is absent or none.
+    pub fn number(&self, name: &str) -> u64 {
+        self.claims[name].as_u64().unwrap_or_default()
+    }
+
     /// The subject that a certificate for this token names: GitHub's URL of the workflow that runs the job.
     pub fn identity(&self) -> String {
         format!("https://github.com/{}", self.claim("job_workflow_ref"))

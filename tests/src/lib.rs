@@ -3,15 +3,17 @@
 //! Map: [`program`] starts and watches processes and runs commands; [`peers`] finds the installed clients.
 //! [`Instance`] is the usual starting point: a [`DevIssuer`] that mints CI-shaped tokens and a [`Server`] that trusts
 //! it, both on ephemeral loopback ports and in a folder that goes away with them. [`Registry`] and [`OidcProvider`]
-//! are the other servers; [`Cosign`], [`RekorCli`] and [`Chancery`] are the command lines. [`rekor`] is a Rekor v1
-//! client that believes nothing: it verifies every answer with the pure core.
+//! are the other servers; [`Cosign`], [`RekorCli`] and [`Chancery`] are the command lines. [`rekor`], [`ca`] and
+//! [`tiles`] are clients that believe nothing: they verify every answer with the pure core.
 //!
 //! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
 //! cannot pass by the grace of a public instance.
 
+pub mod ca;
 pub mod peers;
 pub mod program;
 pub mod rekor;
+pub mod tiles;
 
 mod chancery;
 mod cosign;

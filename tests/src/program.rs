@@ -1,7 +1,8 @@
-//! Processes: servers that run until dropped and commands that run to their end. Output goes to files, and to the
-//! test's own output if the test fails.
+//! Processes: servers that run until dropped and commands that run to their end. Output goes to files, and
+//! its end to the test's own output, which runners show for tests that fail.
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 /// How long a server may take to become ready, and a command to end. Two busy cores are slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server process. Dropping it kills it, and prints what it said if the test is failing.
+/// A server process. Dropping it kills it and prints the end of what it said.
 pub struct Program {
     name: String,
     child: Child,
@@ -85,9 +86,11 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {} said:\n{}---", self.name, self.output().unwrap_or_default());
-        }
+        // Test runners show this only if the test fails; a test that returns an error does not panic.
+        let said = self.output().unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        eprintln!("--- {} said:", self.name);
+        lines[lines.len().saturating_sub(60)..].iter().for_each(|line| eprintln!("{line}"));
     }
 }
 
@@ -137,16 +140,42 @@ impl Outcome {
     }
 }
 
-/// Runs `command` to its end, without a terminal and without input.
+/// Runs `command` to its end, without a terminal and without input. One that does not end in time is an error.
 pub fn run(command: &mut Command) -> Result<Outcome> {
     let shown = shown(command);
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {shown}"))?;
-    Ok(Outcome {
-        shown,
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    // Files, not pipes: nobody has to drain them while we watch the clock.
+    let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
+    let status = end_of(&mut child)?;
+    let (stdout, stderr) = (content(stdout)?, content(stderr)?);
+    let Some(status) = status else {
+        bail!("{shown}\ndoes not end; it was killed after {PATIENCE:?}\nstdout: {stdout}\nstderr: {stderr}");
+    };
+    Ok(Outcome { shown, code: status.code(), stdout, stderr })
+}
+
+/// Waits for a child; kills it and answers `None` if it takes too long.
+fn end_of(child: &mut Child) -> Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn content(mut file: File) -> Result<String> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A command line for humans; long arguments (tokens) are cut.

@@ -32,7 +32,8 @@ impl RekorCli {
     pub fn run<S: AsRef<OsStr>>(&self, verb: &str, arguments: &[S]) -> Result<Outcome> {
         let mut command = Command::new(&self.program);
         program::isolate(&mut command, &self.home);
-        command.args([verb, "--rekor_server", &self.url, "--format", "json", "--rekor_server_public_key"]);
-        program::run(command.arg(&self.key).args(arguments))
+        command.env("REKOR_REKOR_SERVER_PUBLIC_KEY", &self.key);
+        command.args([verb, "--rekor_server", &self.url, "--format", "json"]).args(arguments);
+        program::run(&mut command)
     }
 }

@@ -1,0 +1,107 @@
+//! Bundles cross the border both ways: cosign verifies ours, and we verify cosign's.
+
+use anyhow::Result;
+use chancery_tests::{Chancery, Cosign, Instance, Policy};
+
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+#[tokio::test]
+async fn both_cosigns_verify_our_provenance() -> Result<()> {
+    let instance = Instance::start().await?;
+    let token = instance.issuer.token().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    let chancery = Chancery::trusting(&instance)?;
+    chancery.run_in_job(&instance, &["attest", &file])?.success()?;
+    let bundle = format!("{file}.sigstore.json");
+    let root = instance.server.trust("trusted_root.json").display().to_string();
+    for (cosign, flags) in [
+        (Cosign::v3(&instance)?, &[][..]),
+        (Cosign::v2(&instance)?, &["--new-bundle-format", "--trusted-root", &root]),
+    ] {
+        let arguments = [flags, &["--type", PROVENANCE, "--bundle", &bundle, &file]].concat();
+        cosign.verify("verify-blob-attestation", &token, &arguments)?.success()?;
+        let other = instance.file("other", "another rocket")?.display().to_string();
+        let arguments = [flags, &["--type", PROVENANCE, "--bundle", &bundle, &other]].concat();
+        cosign.verify("verify-blob-attestation", &token, &arguments)?.failure(&[])?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_cosigns_verify_our_signature() -> Result<()> {
+    let instance = Instance::start().await?;
+    let token = instance.issuer.token().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    Chancery::trusting(&instance)?.run_in_job(&instance, &["sign", &file])?.success()?;
+    let bundle = format!("{file}.sigstore.json");
+    let root = instance.server.trust("trusted_root.json").display().to_string();
+    Cosign::v3(&instance)?.verify("verify-blob", &token, &["--bundle", &bundle, &file])?.success()?;
+    let arguments = ["--new-bundle-format", "--trusted-root", &root, "--bundle", &bundle, &file];
+    Cosign::v2(&instance)?.verify("verify-blob", &token, &arguments)?.success()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn we_verify_the_signature_of_both_cosigns() -> Result<()> {
+    let instance = Instance::start().await?;
+    let token = instance.issuer.token().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    let chancery = Chancery::trusting(&instance)?;
+    for (name, cosign, flags) in [
+        ("3.json", Cosign::v3(&instance)?, &[][..]),
+        ("2.json", Cosign::v2(&instance)?, &["--new-bundle-format"]),
+    ] {
+        let bundle = instance.scratch().join(name).display().to_string();
+        let arguments = [flags, &["--bundle", &bundle, &file]].concat();
+        cosign.sign("sign-blob", &token, &arguments)?.success()?;
+        verify(&chancery, &Policy::of(&token), &["--bundle", &bundle, &file])?.success()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn we_verify_the_attestation_of_both_cosigns() -> Result<()> {
+    let instance = Instance::start().await?;
+    let token = instance.issuer.token().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    let predicate = instance.file("predicate.json", r#"{"tested": true}"#)?.display().to_string();
+    let chancery = Chancery::trusting(&instance)?;
+    let kind = "https://example.com/tested";
+    for (name, cosign, flags) in [
+        ("3.json", Cosign::v3(&instance)?, &[][..]),
+        ("2.json", Cosign::v2(&instance)?, &["--new-bundle-format"]),
+    ] {
+        let bundle = instance.scratch().join(name).display().to_string();
+        let rest = ["--type", kind, "--predicate", &predicate, "--bundle", &bundle, &file];
+        cosign.sign("attest-blob", &token, &[flags, &rest].concat())?.success()?;
+        let arguments = ["--predicate-type", kind, "--bundle", &bundle, &file];
+        verify(&chancery, &Policy::of(&token), &arguments)?.success()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn verification_needs_no_network() -> Result<()> {
+    let mut instance = Instance::start().await?;
+    let token = instance.issuer.token().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    let chancery = Chancery::trusting(&instance)?;
+    chancery.run_in_job(&instance, &["attest", &file])?.success()?;
+    let bundle = format!("{file}.sigstore.json");
+    instance.server.stop().await?;
+    let root = instance.server.trust("trusted_root.json").display().to_string();
+    let arguments = ["--bundle", &bundle, &file];
+    verify(&chancery, &Policy::of(&token), &arguments)?.success()?;
+    let stranger = Chancery::new(&instance, "knows-no-instance")?;
+    let arguments = ["--trusted-root", &root, "--bundle", &bundle, &file];
+    verify(&stranger, &Policy::of(&token), &arguments)?.success()?;
+    Cosign::v3(&instance)?
+        .verify("verify-blob-attestation", &token, &["--type", PROVENANCE, "--bundle", &bundle, &file])?
+        .success()?;
+    Ok(())
+}
+
+fn verify(chancery: &Chancery, policy: &[String; 4], arguments: &[&str]) -> Result<chancery_tests::Outcome> {
+    let policy = policy.each_ref().map(String::as_str);
+    chancery.run(&[&["verify"], &policy[..], arguments].concat())
+}
