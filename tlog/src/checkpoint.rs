@@ -104,8 +104,12 @@ impl Checkpoint {
     }
     /// The text to sign, final newline included.
     pub fn encode(&self) -> String {
-        let extensions: String = self.extensions.iter().map(|line| format!("{line}\n")).collect();
-        format!("{}\n{}\n{}\n{extensions}", self.origin, self.size, self.root.to_base64())
+        let mut text = format!("{}\n{}\n{}\n", self.origin, self.size, self.root.to_base64());
+        for line in &self.extensions {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
     }
 }
 

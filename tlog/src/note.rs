@@ -274,8 +274,12 @@ impl Note {
     }
     /// The note as bytes of text.
     pub fn encode(&self) -> String {
-        let lines: String = self.signatures.iter().map(|line| format!("{line}\n")).collect();
-        format!("{}\n{lines}", self.text)
+        let mut note = format!("{}\n", self.text);
+        for line in &self.signatures {
+            note.push_str(&line.to_string());
+            note.push('\n');
+        }
+        note
     }
 }
 

@@ -144,7 +144,9 @@ proptest! {
     ) {
         let root = Hash::from_bytes(root);
         let mut text = text(&origin, &size.to_string(), &root.to_base64());
-        extensions.iter().for_each(|line| text.extend([line, "\n"]));
+        for line in &extensions {
+            text.extend([line, "\n"]);
+        }
         let parsed = Checkpoint::parse(&text).unwrap();
         prop_assert_eq!((parsed.size, parsed.root, parsed.encode()), (size, root, text.clone()));
 

@@ -302,17 +302,17 @@ fn inclusion_is_refused_with_a_missing_extra_flipped_or_swapped_hash() {
 
 #[test]
 fn inclusion_is_refused_for_any_other_index_leaf_or_root() {
-    let tree = Tree::of(40);
-    for size in 1..=40 {
+    let tree = Tree::of(28);
+    for size in 1..=28 {
         for index in 0..size {
             let (root, proof) = (tree.root(size), tree.inclusion(index, size));
-            for other in (0..45).filter(|other| *other != index) {
+            for other in (0..32).filter(|other| *other != index) {
                 assert!(verify_inclusion(&leaf(index), other, size, &proof, &root).is_err());
                 assert!(verify_inclusion(&leaf(other), index, size, &proof, &root).is_err());
-                let root = tree.root(other % 41);
+                let root = tree.root(other % 29);
                 assert_eq!(
                     verify_inclusion(&leaf(index), index, size, &proof, &root).is_ok(),
-                    other % 41 == size,
+                    other % 29 == size,
                     "{index} of {size} under the root of {other}"
                 );
             }
@@ -320,8 +320,8 @@ fn inclusion_is_refused_for_any_other_index_leaf_or_root() {
     }
 }
 
-/// RFC 6962 proofs do not fix the size by themselves: a way of the same shape in a tree of another size hashes the
-/// same nodes. What must hold is that no size passes whose shape differs, and that the true root tells sizes apart.
+/// A proof alone does not fix the size, because ways of the same shape hash alike (leaf 0 of 3 and of 4); with the
+/// root of the other size, which a checkpoint binds to it, none passes.
 #[test]
 fn inclusion_is_refused_for_a_size_with_its_own_root() {
     let tree = Tree::of(40);
@@ -429,7 +429,7 @@ fn pretend_proof(plan: &ProofPlan) -> Vec<Hash> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn larger_trees_agree_with_both_oracles(size in EVERY_SIZE..9_000, a in any::<u64>(), b in any::<u64>()) {
