@@ -3,7 +3,8 @@
 //   node provider.mjs FOLDER PORT
 //
 // FOLDER holds node_modules (tests/peers installs it). The client `sigstore` is public and needs PKCE. Whoever signs
-// in as `OWNER/NAME` gets the claims of a workflow of that repository. It keeps everything in memory.
+// in as `repo:OWNER/NAME:ref:REF`, the form of GitHub's subjects, gets the claims of a job of that repository. It
+// keeps everything in memory.
 
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -14,9 +15,10 @@ const { default: Provider } = await import(pathToFileURL(library));
 const issuer = `http://127.0.0.1:${port}`;
 
 // The claims of GitHub's own tokens that name the job, in GitHub's spelling.
-function jobClaims(repository) {
+function jobClaims(subject) {
+  const [, repository, , ref] = subject.split(':');
   const [owner] = repository.split('/');
-  const workflow = `${repository}/.github/workflows/release.yml@refs/heads/main`;
+  const workflow = `${repository}/.github/workflows/release.yml@${ref}`;
   const commit = '0123456789abcdef0123456789abcdef01234567';
   return {
     actor: 'octocat',
@@ -26,7 +28,7 @@ function jobClaims(repository) {
     head_ref: '',
     job_workflow_ref: workflow,
     job_workflow_sha: commit,
-    ref: 'refs/heads/main',
+    ref,
     ref_type: 'branch',
     repository,
     repository_id: '74',
@@ -45,7 +47,7 @@ function jobClaims(repository) {
 }
 
 const provider = new Provider(issuer, {
-  claims: { openid: ['sub', ...Object.keys(jobClaims('owner/name'))] },
+  claims: { openid: ['sub', ...Object.keys(jobClaims('repo:owner/name:ref:refs/heads/main'))] },
   clients: [{
     client_id: 'sigstore',
     grant_types: ['authorization_code'],
@@ -58,9 +60,9 @@ const provider = new Provider(issuer, {
   conformIdTokenClaims: false,
   cookies: { keys: ['only for tests'] },
   features: { devInteractions: { enabled: true } },
-  findAccount: (_context, repository) => ({
-    accountId: repository,
-    claims: () => ({ sub: `repo:${repository}:ref:refs/heads/main`, ...jobClaims(repository) }),
+  findAccount: (_context, subject) => ({
+    accountId: subject,
+    claims: () => ({ sub: subject, ...jobClaims(subject) }),
   }),
   ttl: { IdToken: 600, AccessToken: 600, AuthorizationCode: 60, Interaction: 600, Grant: 600, Session: 600 },
 });

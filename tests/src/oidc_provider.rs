@@ -44,9 +44,10 @@ impl OidcProvider {
         &self.url
     }
 
-    /// Signs in as `OWNER/NAME` by the authorization code flow with PKCE, filling in the provider's own login and
+    /// Signs in as a job of `OWNER/NAME` on its main branch, by the authorization code flow with PKCE, filling in the provider's own login and
     /// consent pages, and redeems the code for an ID token.
     pub async fn login(&self, repository: &str) -> Result<IdToken> {
+        let subject = format!("repo:{repository}:ref:refs/heads/main");
         let mut browser = Browser { http: crate::http()?, cookies: BTreeMap::new() };
         let mut url = self.authorization_url()?;
         for _ in 0..12 {
@@ -55,7 +56,7 @@ impl OidcProvider {
                     url.query_pairs().find(|(name, _)| name == "code").context("no code")?.1.into_owned();
                 return self.redeem(&code).await;
             }
-            url = browser.step(url, repository).await?;
+            url = browser.step(url, &subject).await?;
         }
         bail!("the login does not end; it stands at {url}")
     }

@@ -99,14 +99,13 @@ impl Server {
 
 /// A Fulcio configuration that takes GitHub-shaped tokens of these issuers.
 pub fn issuers_yaml(urls: &[&str]) -> String {
-    let mut yaml = String::from("oidc-issuers:\n");
-    for url in urls {
-        yaml.push_str(&format!(
+    let issuer = |url: &&str| {
+        format!(
             "  {url}:\n    issuer-url: {url}\n    client-id: sigstore\n    type: ci-provider\n    \
              ci-provider: github-workflow\n"
-        ));
-    }
-    yaml + GITHUB_TEMPLATES
+        )
+    };
+    format!("oidc-issuers:\n{}{GITHUB_TEMPLATES}", urls.iter().map(issuer).collect::<String>())
 }
 
 /// The templates of the public instance for GitHub Actions.

@@ -181,7 +181,7 @@ impl Promises {
             let found = copy.leaves.get(usize::try_from(entry.index)?);
             ensure!(found == Some(&entry.body), "the tiles lack entry {}", entry.index);
         }
-        println!(
+        eprintln!(
             "{ROUNDS} kills: {} entries, {} certificates and {} heads kept",
             self.entries.len(),
             self.issued.len(),

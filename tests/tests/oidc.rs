@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use chancery_tests::ca::CaClient;
 use chancery_tests::{Cosign, Instance, OidcProvider, Server, issuers_yaml};
+use chancery_tlog::certificate::SubjectName;
 use chancery_tlog::fulcio;
 use tempfile::TempDir;
 
@@ -31,7 +32,7 @@ async fn its_token_becomes_a_certificate_that_names_the_job() -> Result<()> {
     let token = provider.login("acme/widget").await?;
     let ca = CaClient::new(server.url(), &server.trust("ct.pub"))?;
     let issued = ca.issue(&token).await?.context("a certificate")?;
-    let names: Vec<&str> = issued.certificate.subject_names().iter().map(|name| name.value()).collect();
+    let names: Vec<&str> = issued.certificate.subject_names().iter().map(SubjectName::value).collect();
     assert_eq!(names, [token.identity()]);
     for (number, value) in [
         (8, provider.url()),

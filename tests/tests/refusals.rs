@@ -107,14 +107,13 @@ async fn a_bundle_with_any_field_changed_is_refused() -> Result<()> {
 
 /// JSON pointers of everything in `value` that is no object and no list.
 fn leaves(value: &Value, at: String, found: &mut Vec<String>) {
-    match value {
-        Value::Object(members) => {
-            members.iter().for_each(|(name, v)| leaves(v, format!("{at}/{name}"), found))
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(i, v)| leaves(v, format!("{at}/{i}"), found))
-        }
-        _ => found.push(at),
+    let members: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(name, member)| (name.clone(), member)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
+        _ => return found.push(at),
+    };
+    for (name, member) in members {
+        leaves(member, format!("{at}/{name}"), found);
     }
 }
 
