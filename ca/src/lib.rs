@@ -1,1 +1,41 @@
-//! Placeholder.
+//! A Fulcio-compatible certificate authority, as a library with a router.
+//!
+//! A CI job or a person shows an OIDC token and proves possession of a key; the authority answers with a certificate
+//! that lives ten minutes and says who that was, after the issuance log has promised to publish it.
+//!
+//! The way of a request, and the module that owns each part:
+//!
+//! | step | module |
+//! |---|---|
+//! | HTTP, Fulcio v1 and v2 | [`api`] |
+//! | the nine steps in order | [`issuance`] |
+//! | which issuers | [`config`], [`template`] |
+//! | is the token true | [`oidc`] |
+//! | whom does it name | [`principal`] |
+//! | whose key, which keys | [`possession`] |
+//! | the bytes of a certificate | [`profile`] |
+//! | who signs | [`authority`], made by [`ceremony`] |
+//! | who publishes | [`log`] |
+//!
+//! The crate reads no clock of its own, spawns one kind of task (a bounded key fetch that its requester awaits) and
+//! keeps no state but fetched keys: run as many as you like with one key.
+
+pub mod api;
+pub mod authority;
+pub mod ceremony;
+pub mod config;
+mod der;
+pub mod issuance;
+pub mod log;
+pub mod oidc;
+pub mod possession;
+pub mod principal;
+pub mod profile;
+pub mod template;
+
+pub use api::router;
+pub use authority::{Authority, AuthorityError};
+pub use ceremony::{Ceremony, make_root_and_intermediate};
+pub use config::IssuerConfig;
+pub use issuance::{CertificateService, IssueError, Settings};
+pub use log::{IssuanceLog, IssuanceLogError, RemoteLog};

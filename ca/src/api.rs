@@ -1,0 +1,158 @@
+//! Fulcio's HTTP API, v1 and v2, as its clients know it.
+//!
+//! | request | success |
+//! |---|---|
+//! | `POST /api/v2/signingCert` | 200, JSON |
+//! | `GET /api/v2/trustBundle`, `GET /api/v2/configuration` | 200, JSON |
+//! | `POST /api/v1/signingCert` | **201**, `application/pem-certificate-chain` |
+//! | `GET /api/v1/rootCert` | 200, `application/pem-certificate-chain` |
+//!
+//! There is no content negotiation: two clients ask v2 for PEM and expect JSON. Errors are google.rpc.Status in JSON
+//! (see [`status`]). Paths also work with a doubled slash in front, because two clients append `/api/…` to a URL that
+//! may end in one. Reference: fulcio `fulcio.proto`, `fulcio_legacy.proto`, `cmd/app/http.go`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Value, json};
+
+mod measure;
+mod request;
+pub mod status;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{Issuer, Location};
+use crate::issuance::{CertificateRequest, CertificateService, Issued};
+use request::Fields;
+use status::Status;
+
+/// Largest request body, in bytes: Fulcio's limit.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+const PEM_CHAIN: &str = "application/pem-certificate-chain";
+
+type Service = State<Arc<CertificateService>>;
+
+/// The API with absolute paths. It sets no fallback for other paths, so that it can be merged with other routers; use
+/// [`not_found`] there to answer as Fulcio does.
+pub fn router(service: Arc<CertificateService>) -> Router {
+    let routes: [(&str, fn() -> MethodRouter<Arc<CertificateService>>); 5] = [
+        ("/api/v2/signingCert", || post(sign_v2)),
+        ("/api/v2/trustBundle", || get(trust_bundle)),
+        ("/api/v2/configuration", || get(configuration)),
+        ("/api/v1/signingCert", || post(sign_v1)),
+        ("/api/v1/rootCert", || get(root_certificate)),
+    ];
+    let mut router = Router::new();
+    for (path, method) in routes {
+        for path in [path.to_owned(), format!("/{path}")] {
+            router = router.route(&path, method().fallback(method_not_allowed));
+        }
+    }
+    router.layer(axum::middleware::from_fn(measure::measure)).with_state(service)
+}
+
+/// Fulcio's answer to an unknown path.
+pub async fn not_found() -> Response {
+    Status::not_found().into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    Status::method_not_allowed().into_response()
+}
+
+async fn sign_v2(State(service): Service, request: Request) -> Result<Response, Status> {
+    let (headers, body) = read(request).await?;
+    let request = request::v2(&body, &headers)?;
+    let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
+    let certificates: Vec<String> =
+        issued.chain.iter().map(|certificate| certificate.to_pem().trim().to_owned()).collect();
+    let chain = json!({ "certificates": certificates });
+    // Without a log Fulcio answers in the detached form with an empty timestamp.
+    let answer = if issued.logged {
+        json!({ "signedCertificateEmbeddedSct": { "chain": chain } })
+    } else {
+        json!({ "signedCertificateDetachedSct": { "chain": chain, "signedCertificateTimestamp": "" } })
+    };
+    Ok(axum::Json(answer).into_response())
+}
+
+async fn sign_v1(State(service): Service, request: Request) -> Result<Response, Status> {
+    let (headers, body) = read(request).await?;
+    let request = request::v1(&body, &headers)?;
+    let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
+    // No `SCT` header: the timestamp is embedded, or there is none.
+    Ok((StatusCode::CREATED, [(CONTENT_TYPE, PEM_CHAIN)], pem_chain(&issued)).into_response())
+}
+
+fn pem_chain(issued: &Issued) -> String {
+    let blocks: Vec<String> = issued.chain.iter().map(|c| c.to_pem().trim().to_owned()).collect();
+    blocks.join("\n")
+}
+
+async fn trust_bundle(State(service): Service) -> Response {
+    let certificates: Vec<String> = service.chain().iter().map(|c| c.to_pem()).collect();
+    axum::Json(json!({ "chains": [{ "certificates": certificates }] })).into_response()
+}
+
+/// The active chain only: scripts feed this to tools that expect one chain.
+async fn root_certificate(State(service): Service) -> Response {
+    let blocks: Vec<String> = service.chain().iter().map(|c| c.to_pem()).collect();
+    ([(CONTENT_TYPE, PEM_CHAIN)], blocks.join("\n").trim().to_owned()).into_response()
+}
+
+async fn configuration(State(service): Service) -> Response {
+    let issuers: Vec<Value> = service.issuers().issuers().map(|issuer| describe(issuer)).collect();
+    axum::Json(json!({ "issuers": issuers })).into_response()
+}
+
+fn describe(issuer: &Issuer) -> Value {
+    let (location_key, location) = match &issuer.location {
+        Location::Url(url) => ("issuerUrl", url),
+        Location::Pattern(pattern) => ("wildcardIssuerUrl", pattern),
+    };
+    json!({
+        location_key: location,
+        "audience": issuer.audience,
+        "challengeClaim": issuer.challenge_claim,
+        "spiffeTrustDomain": issuer.kind.spiffe_trust_domain(),
+        "issuerType": issuer.type_name,
+        "subjectDomain": issuer.kind.subject_domain(),
+        "skipEmailVerification": issuer.kind.skips_email_verification(),
+    })
+}
+
+/// Headers and the whole body, bounded.
+async fn read(request: Request) -> Result<(HeaderMap, Vec<u8>), Status> {
+    let (parts, body) = request.into_parts();
+    Ok((parts.headers, read_body(body).await?))
+}
+
+async fn read_body(body: Body) -> Result<Vec<u8>, Status> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes().to_vec()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::body_too_large()),
+        Err(_) => Err(Status::malformed("the request body could not be read")),
+    }
+}
+
+/// The token of an `Authorization` header, as Fulcio's gateway takes it: the first `Bearer ` is cut out wherever it
+/// stands, and a header without it is the token itself.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    Some(value.replacen("Bearer ", "", 1))
+}
+
+/// A request from its fields; both versions share the order of precedence.
+fn certificate_request(token: Option<String>, headers: &HeaderMap, fields: Fields) -> CertificateRequest {
+    let token = token.filter(|token| !token.is_empty()).or_else(|| bearer(headers)).unwrap_or_default();
+    CertificateRequest { token, key: fields.into_key() }
+}

@@ -1,0 +1,273 @@
+//! Issuance, as a practice statement: nine steps, in this order, for every certificate.
+//!
+//! Invariant: no certificate leaves this module unless all nine steps were taken. In particular a final certificate
+//! exists only for a precertificate that the log has promised to publish, and it is parsed back and compared with
+//! what was meant before anybody sees it. Reference: fulcio `pkg/server/grpc_server.go` for the order of checks,
+//! RFC 6962 §3.1 to §3.3 for precertificate, log and timestamp.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_tlog::certificate::Certificate;
+use chancery_tlog::chain::{self, Purpose};
+use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::ct::{Entry, Sct};
+
+use crate::authority::Authority;
+use crate::config::IssuerConfig;
+use crate::log::{DEADLINE, IssuanceLog, IssuanceLogError};
+use crate::oidc::{self, TokenError, VerifiedToken, Verifier, VerifierError};
+use crate::possession::{KeyRequest, PossessionError, ProvenKey};
+use crate::principal::{Principal, PrincipalError};
+use crate::profile::{Leaf, ProfileError, Seal};
+
+#[cfg(test)]
+pub(crate) mod test_instance;
+#[cfg(test)]
+mod tests;
+
+/// How certificates are issued.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How tokens are judged.
+    pub oidc: oidc::Settings,
+    /// How long the issuance log may take.
+    pub log_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { oidc: oidc::Settings::default(), log_deadline: DEADLINE }
+    }
+}
+
+/// A request for a certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateRequest {
+    /// The OIDC token.
+    pub token: String,
+    /// The key and the proof that the requester has it.
+    pub key: KeyRequest,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Leaf first, root last.
+    pub chain: Vec<Certificate>,
+    /// Whether the leaf carries a timestamp of the issuance log.
+    pub logged: bool,
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The token is not believed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token names nobody whom we certify.
+    #[error(transparent)]
+    Principal(#[from] PrincipalError),
+    /// The key is not proven or not good enough.
+    #[error(transparent)]
+    Possession(#[from] PossessionError),
+    /// The issuance log did not take it.
+    #[error(transparent)]
+    Log(#[from] IssuanceLogError),
+    /// Encoding or signing failed.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A CA certificate ends before the leaf would. For the operator: renew it.
+    #[error("a CA certificate is not valid for as long as the certificate to be issued; renew the chain")]
+    AuthorityExpires,
+    /// The certificate is not what was meant. A bug or a corrupted signer; nothing was handed out.
+    #[error("self-check failed: {0}")]
+    SelfCheck(String),
+}
+
+impl IssueError {
+    /// The reason as a metric label: a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Token(error) => error.reason(),
+            Self::Principal(PrincipalError::Template(_)) => "template",
+            Self::Principal(_) => "principal",
+            Self::Possession(error) => error.reason(),
+            Self::Log(_) => "issuance_log",
+            Self::Profile(_) => "ca_backend",
+            Self::AuthorityExpires => "ca_expires",
+            Self::SelfCheck(_) => "self_check",
+        }
+    }
+}
+
+/// The certificate authority in service.
+pub struct CertificateService {
+    authority: Arc<Authority>,
+    issuers: Arc<IssuerConfig>,
+    verifier: Verifier,
+    log: Option<Arc<dyn IssuanceLog>>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+}
+
+impl CertificateService {
+    /// Puts the parts together; contacts nobody. Without a log, certificates carry no timestamp and several clients
+    /// refuse them.
+    pub fn new(
+        authority: Authority,
+        issuers: IssuerConfig,
+        log: Option<Arc<dyn IssuanceLog>>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<Self, VerifierError> {
+        let issuers = Arc::new(issuers);
+        let verifier = Verifier::new(Arc::clone(&issuers), settings.oidc.clone(), Arc::clone(&clock))?;
+        Ok(Self { authority: Arc::new(authority), issuers, verifier, log, clock, settings })
+    }
+
+    /// The configured issuers.
+    pub fn issuers(&self) -> &IssuerConfig {
+        &self.issuers
+    }
+
+    /// The chain that signs now, issuing certificate first, root last.
+    pub fn chain(&self) -> &[Certificate] {
+        self.authority.chain()
+    }
+
+    /// Whether a certificate issued now would be covered by the CA's own validity: part of readiness.
+    pub fn is_ready(&self) -> bool {
+        let now = self.clock.now();
+        self.authority.outlives(now, now.plus(crate::profile::LIFETIME))
+    }
+
+    /// Issues a certificate, or says why not. Every outcome leaves one audit line and one count.
+    pub async fn issue(&self, request: &CertificateRequest) -> Result<Issued, IssueError> {
+        let issued = self.follow_practice(request).await;
+        // 9. The audit line.
+        match &issued {
+            Ok(_) => metrics::counter!("fulcio_new_certs").increment(1),
+            Err(error) => {
+                metrics::counter!("chancery_ca_refusals", "reason" => error.reason()).increment(1);
+                tracing::warn!(target: "chancery::audit", reason = error.reason(), %error, "certificate refused");
+            }
+        }
+        issued
+    }
+
+    async fn follow_practice(&self, request: &CertificateRequest) -> Result<Issued, IssueError> {
+        // 1. The token: signed by a configured issuer, for us, valid now.
+        let token = self.verifier.verify(&request.token).await?;
+        // 2. The principal: the one name and the facts that the token's claims support.
+        let principal = Principal::of(&token)?;
+        // 3. Possession and 4. key policy: the requester holds the key, and the key is good enough.
+        let key = request.key.verify(&principal)?;
+        // 5. The precertificate: the whole certificate, poisoned.
+        let now = self.clock.now();
+        let leaf = Leaf::new(&principal, key.public_key(), self.authority.key_id(), now)?;
+        if !self.authority.outlives(now, leaf.not_after()) {
+            return Err(IssueError::AuthorityExpires);
+        }
+        // 6. The log: its promise to publish, before anything valid exists.
+        let seal = match &self.log {
+            None => Seal::None,
+            Some(log) => self.log_precertificate(log.as_ref(), &leaf).await?,
+        };
+        // 7. The certificate: the same, with the promise in place of the poison.
+        let certificate = self.authority.sign(&leaf, &seal).await?;
+        // 8. The self-check: what was signed is what was meant.
+        self.check(&certificate, &leaf, &seal, &key, now).map_err(IssueError::SelfCheck)?;
+        self.audit(&token, &principal, &certificate, &seal);
+        let chain = std::iter::once(certificate).chain(self.authority.chain().iter().cloned()).collect();
+        Ok(Issued { chain, logged: matches!(seal, Seal::Timestamp(_)) })
+    }
+
+    async fn log_precertificate(&self, log: &dyn IssuanceLog, leaf: &Leaf) -> Result<Seal, IssueError> {
+        let precertificate = self.authority.sign(leaf, &Seal::Poison).await?;
+        let entry = Entry::from_precertificate(&precertificate, self.authority.issuing())
+            .map_err(|e| IssueError::SelfCheck(e.to_string()))?;
+        let chain: Vec<Certificate> =
+            std::iter::once(precertificate).chain(self.authority.chain().iter().cloned()).collect();
+        let answer = tokio::time::timeout(self.settings.log_deadline, log.add_pre_chain(&chain));
+        let sct = answer.await.unwrap_or(Err(IssuanceLogError::Timeout))?;
+        sct.verify(&entry, log.public_key()).map_err(|e| IssuanceLogError::Unusable(e.to_string()))?;
+        Ok(Seal::Timestamp(sct))
+    }
+
+    /// Parses the certificate back and compares it with the intention, from the bytes that would be handed out.
+    fn check(
+        &self,
+        certificate: &Certificate,
+        leaf: &Leaf,
+        seal: &Seal,
+        key: &ProvenKey,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let authority = &self.authority;
+        let wrong = |what: &str| Err(format!("the certificate's {what} is not as intended"));
+        if certificate.public_key() != key.public_key() {
+            return wrong("public key");
+        }
+        if certificate.serial() != leaf.serial() {
+            return wrong("serial number");
+        }
+        if certificate.issuer_der() != authority.issuing().subject_der() {
+            return wrong("issuer");
+        }
+        let from = Timestamp::from_seconds(now.seconds());
+        if certificate.not_before() != from || certificate.not_after() != leaf.not_after() {
+            return wrong("validity");
+        }
+        let meant = leaf.extensions(seal);
+        let written = certificate.extensions();
+        let same = meant.len() == written.len()
+            && meant
+                .iter()
+                .zip(written)
+                .all(|(m, w)| m.oid == w.oid && m.critical == w.critical && m.value == w.value);
+        if !same {
+            return wrong("list of extensions");
+        }
+        let (issuing, root) = (authority.chain(), authority.chain().last());
+        let roots = root.map(std::slice::from_ref).unwrap_or_default();
+        chain::verify(certificate, issuing, roots, from, Purpose::CodeSigning).map_err(|e| e.to_string())?;
+        if let (Seal::Timestamp(_), Some(log)) = (seal, &self.log) {
+            check_timestamp(certificate, authority.issuing(), log.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn audit(&self, token: &VerifiedToken, principal: &Principal, certificate: &Certificate, seal: &Seal) {
+        let logged_at = match seal {
+            Seal::Timestamp(sct) => sct.timestamp.millis(),
+            Seal::Poison | Seal::None => 0,
+        };
+        tracing::info!(
+            target: "chancery::audit",
+            serial = hex::encode(certificate.serial()),
+            subject = principal.subject.value(),
+            issuer = token.iss,
+            token_subject = token.sub,
+            key = hex::encode(certificate.public_key().fingerprint()),
+            not_after = %certificate.not_after(),
+            logged_at,
+            "certificate issued"
+        );
+    }
+}
+
+/// The timestamp that a verifier will find in the certificate covers the certificate as it stands: so its TBS without
+/// the list is the precertificate's without the poison, byte for byte.
+fn check_timestamp(
+    certificate: &Certificate,
+    issuing: &Certificate,
+    log: &dyn IssuanceLog,
+) -> Result<(), String> {
+    let embedded = Sct::embedded(certificate).map_err(|e| e.to_string())?;
+    let [sct] = embedded.as_slice() else {
+        return Err("the certificate does not embed exactly one timestamp".to_owned());
+    };
+    let entry = Entry::from_final(certificate, issuing).map_err(|e| e.to_string())?;
+    sct.verify(&entry, log.public_key()).map_err(|e| e.to_string())
+}
