@@ -49,7 +49,7 @@ pub enum ChainError {
 }
 
 /// Longest path, leaf and root included.
-pub const MAX_PATH: usize = 8;
+pub const MAX_PATH: usize = crate::certificate::MAX_CHAIN;
 /// Most signatures that one search checks. Real hierarchies need two or three; look-alikes that all share one name
 /// would otherwise cost a factorial.
 const MAX_SIGNATURE_CHECKS: usize = 64;

@@ -1,15 +1,40 @@
 //! Rekor v1: proposed entries, their checks, their canonical leaves, SETs, ids and the v1 checkpoint.
 //!
 //! Kinds: `hashedrekord` 0.0.1, `dsse` 0.0.1, `intoto` 0.0.2. The leaf is the RFC 8785 form of
-//! `{"apiVersion","kind","spec"}` after canonicalisation (rekor `pkg/types`).
+//! `{"apiVersion","kind","spec"}` after canonicalisation (rekor `pkg/types`). Each kind has a module with the two
+//! directions: a proposal is checked in full and becomes a leaf, a leaf is read back without judging signatures.
+//!
+//! What Rekor tolerates is tolerated, down to the byte that ends in the leaf: clients compare leaves.
 
-use crate::certificate::Certificate;
-use crate::key::{HashAlgorithm, PublicKey, SignError, Signer};
+mod algorithms;
+mod dsse;
+mod envelope;
+mod field;
+mod hashedrekord;
+mod intoto;
+mod terms;
+mod verifier;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use self::field::Object;
+use self::terms::Terms;
+pub use self::verifier::Verifier;
+use crate::key::{HashAlgorithm, SignError, Signer};
 use crate::merkle::Hash;
-use crate::note::NoteError;
+use crate::note::{KeyName, Note, NoteError};
 
 /// Largest proposed entry that is parsed, in bytes.
 pub const MAX_PROPOSED_ENTRY: usize = 4 * 1024 * 1024;
+/// Most signatures in one envelope, and most verifiers beside it.
+pub const MAX_SIGNATURES: usize = 10;
+/// Most search keys of one entry. A statement may name more subjects; those past the limit are logged and not found.
+pub const MAX_INDEX_KEYS: usize = 1024;
+
+/// Kinds that Rekor has and this log does not take.
+const OTHER_KINDS: [&str; 8] = ["alpine", "cose", "helm", "jar", "rekord", "rfc3161", "rpm", "tuf"];
 
 /// Why a proposed entry is refused. The texts are Rekor's where scripts search for them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,32 +50,9 @@ pub enum EntryError {
     Algorithm,
 }
 
-/// Who signed: what an entry's `verifier`/`publicKey` holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verifier {
-    /// A bare public key.
-    Key(PublicKey),
-    /// A certificate, or a chain with the leaf first.
-    Certificates(Vec<Certificate>),
-}
-
-impl Verifier {
-    /// Parses the PEM that v1 entries carry: one `PUBLIC KEY`, or 1 to 10 `CERTIFICATE`s (a chain is verified at
-    /// its leaf's notBefore). Whitespace around and junk before are tolerated, junk after is not.
-    pub fn from_pem(_pem: &[u8]) -> Result<Self, EntryError> {
-        unimplemented!()
-    }
-    /// The canonical PEM: 64-character lines, `\n` only.
-    pub fn to_pem(&self) -> String {
-        unimplemented!()
-    }
-    /// The verifying key.
-    pub fn public_key(&self) -> &PublicKey {
-        unimplemented!()
-    }
-    /// The signing certificate, if it is one.
-    pub fn certificate(&self) -> Option<&Certificate> {
-        unimplemented!()
+impl EntryError {
+    fn invalid(problem: impl Into<String>) -> Self {
+        Self::Invalid(problem.into())
     }
 }
 
@@ -63,19 +65,103 @@ pub struct CanonicalEntry {
     pub kind: &'static str,
     /// `0.0.1` or `0.0.2`.
     pub api_version: &'static str,
-    /// Search keys, lower-case, both spellings of key hashes (bare hex and `sha256:`), without duplicates.
+    /// Search keys, lower-case, both spellings of key hashes (bare hex and `sha256:`), without duplicates. At most
+    /// [`MAX_INDEX_KEYS`].
     pub index_keys: Vec<String>,
 }
 
 impl CanonicalEntry {
     /// Parses, verifies and canonicalises the JSON of a proposed entry to be inserted.
-    pub fn from_proposed(_json: &[u8]) -> Result<Self, EntryError> {
-        unimplemented!()
+    pub fn from_proposed(json: &[u8]) -> Result<Self, EntryError> {
+        if json.len() > MAX_PROPOSED_ENTRY {
+            return Err(EntryError::invalid(format!("larger than {MAX_PROPOSED_ENTRY} bytes")));
+        }
+        let proposal: Value =
+            serde_json::from_slice(json).map_err(|e| EntryError::invalid(format!("malformed JSON: {e}")))?;
+        Self::from_value(&proposal, Use::Insert)
     }
     /// As [`CanonicalEntry::from_proposed`] for `retrieve`, which also takes canonical `dsse` bodies.
-    pub fn from_query(_json: &serde_json::Value) -> Result<Self, EntryError> {
-        unimplemented!()
+    pub fn from_query(json: &Value) -> Result<Self, EntryError> {
+        Self::from_value(json, Use::Query)
     }
+
+    fn from_value(json: &Value, purpose: Use) -> Result<Self, EntryError> {
+        let (kind, spec) = dispatch(json)?;
+        let (spec, terms) = match kind {
+            Kind::HashedRekord => hashedrekord::canonicalize(&spec)?,
+            Kind::Dsse => dsse::canonicalize(&spec, purpose)?,
+            Kind::Intoto => intoto::canonicalize(&spec)?,
+        };
+        Ok(Self {
+            body: kind.leaf(&spec)?,
+            kind: kind.name(),
+            api_version: kind.version(),
+            index_keys: terms.into_vec(),
+        })
+    }
+}
+
+/// What a proposed entry was sent for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Insert,
+    Query,
+}
+
+/// The kinds that this log takes, each in its one version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    HashedRekord,
+    Dsse,
+    Intoto,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::HashedRekord, Self::Dsse, Self::Intoto];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::HashedRekord => "hashedrekord",
+            Self::Dsse => "dsse",
+            Self::Intoto => "intoto",
+        }
+    }
+
+    const fn version(self) -> &'static str {
+        match self {
+            Self::HashedRekord | Self::Dsse => "0.0.1",
+            Self::Intoto => "0.0.2",
+        }
+    }
+
+    /// The RFC 8785 bytes of an entry of this kind.
+    fn leaf(self, spec: &Value) -> Result<Vec<u8>, EntryError> {
+        canonical(&json!({ "apiVersion": self.version(), "kind": self.name(), "spec": spec }))
+    }
+}
+
+fn canonical(json: &Value) -> Result<Vec<u8>, EntryError> {
+    serde_json_canonicalizer::to_vec(json)
+        .map_err(|e| EntryError::invalid(format!("error generating canonicalized entry: {e}")))
+}
+
+/// Kind and spec of an entry, proposed or stored.
+fn dispatch(json: &Value) -> Result<(Kind, Object<'_>), EntryError> {
+    let entry = Object::root(json)?;
+    let name = entry.optional_text("kind")?.unwrap_or_default();
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
+        if OTHER_KINDS.contains(&name) {
+            let problem = format!("entry kind '{name}' is not enabled for submission on this server");
+            return Err(EntryError::invalid(problem));
+        }
+        return Err(EntryError::UnknownKind(name.chars().take(64).collect()));
+    };
+    let version = entry.text("apiVersion")?;
+    if version != kind.version() {
+        let version: String = version.chars().take(64).collect();
+        return Err(EntryError::invalid(format!("{name} implementation for version '{version}' not found")));
+    }
+    Ok((kind, entry.object("spec")?))
 }
 
 /// A stored v1 leaf, read back: what a verifier compares with a bundle. Signatures are not verified by parsing.
@@ -111,15 +197,31 @@ pub enum Body {
 }
 
 impl Body {
-    /// Parses a leaf.
-    pub fn parse(_body: &[u8]) -> Result<Self, EntryError> {
-        unimplemented!()
+    /// Parses a leaf. Only RFC 8785 bytes are one, so that no two parsers read different entries out of it.
+    pub fn parse(body: &[u8]) -> Result<Self, EntryError> {
+        let malformed = |e: serde_json::Error| EntryError::invalid(format!("malformed JSON: {e}"));
+        let json: Value = serde_json::from_slice(body).map_err(malformed)?;
+        if canonical(&json)? != body {
+            return Err(EntryError::invalid("the entry is not in canonical form (RFC 8785)"));
+        }
+        let (kind, spec) = dispatch(&json)?;
+        match kind {
+            Kind::HashedRekord => hashedrekord::parse(&spec),
+            Kind::Dsse => dsse::parse(&spec),
+            Kind::Intoto => intoto::parse(&spec),
+        }
     }
 }
 
 /// Bytes that a SET signs: RFC 8785 of body (base64), integratedTime, logID, logIndex.
-pub fn set_payload(_body: &[u8], _integrated_time: u64, _log_id: &[u8; 32], _log_index: u64) -> Vec<u8> {
-    unimplemented!()
+pub fn set_payload(body: &[u8], integrated_time: u64, log_id: &[u8; 32], log_index: u64) -> Vec<u8> {
+    // Written by hand: RFC 8785 goes through doubles, and these integers must stay integers at any size.
+    format!(
+        r#"{{"body":"{}","integratedTime":{integrated_time},"logID":"{}","logIndex":{log_index}}}"#,
+        STANDARD.encode(body),
+        hex::encode(log_id),
+    )
+    .into_bytes()
 }
 
 /// Entry id: 16 hex digits of the tree id and 64 of the leaf hash.
@@ -129,13 +231,16 @@ pub fn entry_id(tree_id: u64, leaf: &Hash) -> String {
 
 /// The v1 checkpoint, signed: origin `<host> - <tree id>`, one signature line, ECDSA under the name `<host>`.
 pub fn sign_checkpoint(
-    _host: &str,
-    _tree_id: u64,
-    _size: u64,
-    _root: &Hash,
-    _signer: &dyn Signer,
+    host: &str,
+    tree_id: u64,
+    size: u64,
+    root: &Hash,
+    signer: &dyn Signer,
 ) -> Result<String, NoteError> {
-    unimplemented!()
+    let name = KeyName::new(host)?;
+    let text = format!("{host} - {tree_id}\n{size}\n{}\n", root.to_base64());
+    let signature = Note::sign(&text, &name, signer)?;
+    Ok(Note::new(text, vec![signature])?.encode())
 }
 
 /// Signs a SET over [`set_payload`].
@@ -148,3 +253,6 @@ pub fn sign_set(
 ) -> Result<Vec<u8>, SignError> {
     signer.sign(&set_payload(body, integrated_time, log_id, log_index))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! `hashedrekord` 0.0.1: a signature over a digest.
+//!
+//! The leaf keeps the digest's letter case as it came, and the key as canonical PEM.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::field::Object;
+use super::{Body, EntryError, Terms, Verifier, algorithms};
+use crate::key::HashAlgorithm;
+
+/// The fields of a spec, proposed or stored: they are the same.
+struct Fields<'v> {
+    algorithm: HashAlgorithm,
+    value: &'v str,
+    digest: Vec<u8>,
+    signature: Vec<u8>,
+    verifier: Verifier,
+}
+
+fn fields<'v>(spec: &Object<'v>) -> Result<Fields<'v>, EntryError> {
+    let hash = spec.object("data")?.object("hash")?;
+    let (name, value) = (hash.text("algorithm")?, hash.text("value")?);
+    let algorithm = HashAlgorithm::from_name(name).ok_or_else(|| {
+        EntryError::invalid(
+            "validation failure list:\ndata.hash.algorithm in body should be one of [sha256 sha384 sha512]",
+        )
+    })?;
+    let digest = hex::decode(value).ok().filter(|digest| digest.len() == algorithm.len());
+    let signature = spec.object("signature")?;
+    Ok(Fields {
+        algorithm,
+        value,
+        digest: digest.ok_or_else(|| EntryError::invalid("invalid value for hash"))?,
+        signature: signature.bytes("content")?,
+        verifier: Verifier::from_pem(&signature.object("publicKey")?.bytes("content")?)?,
+    })
+}
+
+/// Checks a proposal; its canonical spec and search keys.
+pub(super) fn canonicalize(spec: &Object<'_>) -> Result<(Value, Terms), EntryError> {
+    let Fields { algorithm, value, digest, signature, verifier } = fields(spec)?;
+    let key = verifier.public_key();
+    key.verify_digest(algorithm, &digest, &signature)
+        .map_err(|_| EntryError::invalid("verifying signature: invalid signature when validating"))?;
+    algorithms::check(key.kind(), algorithm)?;
+
+    let mut terms = Terms::default();
+    terms.add_verifier(&verifier);
+    terms.add_hash(algorithm.name(), value);
+    let spec = json!({
+        "data": { "hash": { "algorithm": algorithm.name(), "value": value } },
+        "signature": {
+            "content": STANDARD.encode(&signature),
+            "publicKey": { "content": STANDARD.encode(verifier.to_pem()) },
+        },
+    });
+    Ok((spec, terms))
+}
+
+/// Reads a stored spec.
+pub(super) fn parse(spec: &Object<'_>) -> Result<Body, EntryError> {
+    let Fields { algorithm, digest, signature, verifier, .. } = fields(spec)?;
+    Ok(Body::HashedRekord { algorithm, digest, signature, verifier })
+}

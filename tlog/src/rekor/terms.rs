@@ -1,0 +1,77 @@
+//! Search keys of an entry (rekor `IndexKeys`), lower-case, in the order of first mention.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::{MAX_INDEX_KEYS, Verifier};
+use crate::certificate::{SubjectName, oid};
+
+/// Payload type of in-toto statements.
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+/// Longest key that a search can ask for.
+const MAX_TERM: usize = 512;
+
+/// Keys so far.
+#[derive(Default)]
+pub(super) struct Terms {
+    ordered: Vec<String>,
+    seen: HashSet<String>,
+}
+
+impl Terms {
+    pub(super) fn into_vec(self) -> Vec<String> {
+        self.ordered
+    }
+
+    /// Adds one key, unless it is known or the entry has its fill.
+    pub(super) fn add(&mut self, term: &str) {
+        if term.is_empty() || term.len() > MAX_TERM || self.ordered.len() >= MAX_INDEX_KEYS {
+            return;
+        }
+        let term = term.to_lowercase();
+        if self.seen.insert(term.clone()) {
+            self.ordered.push(term);
+        }
+    }
+
+    /// Adds `alg:value`.
+    pub(super) fn add_hash(&mut self, algorithm: &str, value: &str) {
+        self.add(&format!("{algorithm}:{value}"));
+    }
+
+    /// Adds the key's hash in both spellings that Rekor's kinds use, and who the certificate names.
+    pub(super) fn add_verifier(&mut self, verifier: &Verifier) {
+        let hash = verifier.pem_hash().to_hex();
+        self.add(&hash);
+        self.add_hash("sha256", &hash);
+        let names = verifier.certificate().map(|certificate| certificate.subject_names()).unwrap_or_default();
+        for name in names {
+            match name {
+                SubjectName::Other { oid, .. } if oid != oid::FULCIO_USERNAME => {}
+                name => self.add(name.value()),
+            }
+        }
+    }
+
+    /// Adds what an in-toto statement is about: subjects, and the materials of SLSA provenance before 1.0.
+    /// A payload that is none adds nothing; that is no error in Rekor either.
+    pub(super) fn add_statement(&mut self, payload_type: &str, payload: &[u8]) {
+        if payload_type != IN_TOTO {
+            return;
+        }
+        let Ok(statement) = serde_json::from_slice::<Value>(payload) else { return };
+        self.add_digests(&statement["subject"]);
+        self.add_digests(&statement["predicate"]["materials"]);
+    }
+
+    fn add_digests(&mut self, descriptors: &Value) {
+        for descriptor in descriptors.as_array().into_iter().flatten() {
+            for (algorithm, value) in descriptor["digest"].as_object().into_iter().flatten() {
+                if let Some(value) = value.as_str() {
+                    self.add_hash(algorithm, value);
+                }
+            }
+        }
+    }
+}
