@@ -1,6 +1,8 @@
 //! The engine of a log: what puts entries in order, keeps them and answers for them.
 //!
 //! - [`log`]: [`log::Log`], the only door for APIs: add, read, prove.
+//! - [`sequencer`]: the one task that gives entries their place, by group commit.
+//! - [`round`]: one round of it, as types that prove its order.
 //! - [`store`]: the [`store::Store`] trait, one atomic verb with three outcomes, and its implementations.
 //! - [`rekor_v1`], [`ct`]: the dialects, each an API on top of a log.
 //! - [`tiles`]: the C2SP face that every log has.
@@ -10,7 +12,11 @@
 
 pub mod ct;
 pub mod log;
+mod meters;
+mod pool;
 pub mod rekor_v1;
+pub mod round;
+pub mod sequencer;
 mod signing;
 pub mod store;
 pub mod tiles;

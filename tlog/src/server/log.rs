@@ -3,19 +3,27 @@
 //! Invariant: whatever is answered comes from a committed head, and a receipt is given only for an entry that is
 //! durable under a head that was re-derived from its bytes before it was signed.
 
-use std::ops::Range;
+mod disk;
+mod error;
+mod reads;
+
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
-use super::store::{Head, Store, StoreError, StoredEntry};
+use self::disk::DiskWatch;
+pub use self::error::{AddError, Fatal, OpenError, ProofReadError};
+use super::meters::Meters;
+use super::pool::Pool;
+use super::round::{Answer, Face, Published, Tree, restore};
+pub use super::sequencer::Sequencer;
+use super::store::{Head, Store, StoreError};
 use crate::checkpoint::Origin;
 use crate::clock::{Clock, Timestamp};
 use crate::key::Signer;
-use crate::merkle::{Hash, ProofError};
-use crate::tile::{MAX_ENTRY, Tile};
+use crate::merkle::{Hash, leaf_hash};
+use crate::tile::MAX_ENTRY;
 
 /// How a log runs. The limits bound its memory and the time that one commit takes.
 #[derive(Clone, Debug)]
@@ -81,172 +89,149 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-/// Why an entry was not added.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum AddError {
-    /// Too much is waiting already.
-    #[error("the log is busy: try again in {} s", .retry_after.as_secs())]
-    Full {
-        /// When the queue will have drained, at its present rate.
-        retry_after: Duration,
-    },
-    /// The disk is nearly full: the log answers reads only.
-    #[error("the log takes no entries at present: its disk is nearly full")]
-    ReadOnly {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// The entry is larger than the log takes.
-    #[error("the entry has {found} bytes, the log takes at most {limit}")]
-    TooLarge {
-        /// Bytes that came.
-        found: usize,
-        /// Bytes that are taken.
-        limit: usize,
-    },
-    /// The log is shutting down, or has stopped after a failure. Nothing was added.
-    #[error("the log is closed")]
-    Closed,
-    /// The store could not say whether the entry is durable. It may appear in the log later.
-    #[error("it is not known whether the entry was added: ask the log for it before you submit it again")]
-    Unknown,
-    /// Certainly not added.
-    #[error("the entry was not added: {0}")]
-    Failed(Arc<StoreError>),
-}
+impl Submission {
+    /// What it weighs in the pool and in a batch.
+    pub(super) fn bytes(&self) -> usize {
+        self.leaf.len() + self.beside()
+    }
 
-/// Why a log cannot be created or opened. Each is for the operator; none is retried.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The store could not be read or written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store holds no log.
-    #[error("store missing: was this log created by `chancery-server init`?")]
-    Missing,
-}
-
-/// Why a proof cannot be given.
-#[derive(Debug, thiserror::Error)]
-pub enum ProofReadError {
-    /// The numbers make no proof in the log as it stands.
-    #[error("no such proof: {0}")]
-    OutOfRange(String),
-    /// The proof could not be put together.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    /// The store could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why the sequencer stopped for good. The process has to end: only a new start can tell what is stored.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// A commit's outcome is unknown.
-    #[error("a commit may or may not be durable, restart to find out: {0}")]
-    Unknown(#[source] StoreError),
-    /// Somebody else writes to this store.
-    #[error("two writers on one log: the store's head moved to size {} under this process", .0.size)]
-    Superseded(Box<Head>),
+    fn beside(&self) -> usize {
+        self.extra.len() + self.terms.iter().map(String::len).sum::<usize>()
+    }
 }
 
 /// A log. Cheap to clone.
 #[derive(Clone)]
-pub struct Log(());
+pub struct Log(Arc<Shared>);
 
-/// The one task that gives entries their place. It owns the right edge of the tree.
-pub struct Sequencer(());
+/// What the door and the sequencer share.
+pub(super) struct Shared {
+    pub(super) settings: LogSettings,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) pool: Pool,
+    pub(super) published: ArcSwap<Published>,
+    pub(super) meters: Meters,
+    disk: DiskWatch,
+}
 
 impl Log {
     /// Creates the log in an empty store, with an entry of its own if `birth` is given. Only `chancery-server init`
     /// calls this: a log that creates itself at start would fork after its disk was lost.
     pub async fn create(
-        _settings: &LogSettings,
-        _store: &dyn Store,
-        _signer: &dyn Signer,
-        _clock: &dyn Clock,
-        _birth: Option<Submission>,
+        settings: &LogSettings,
+        store: &dyn Store,
+        signer: Arc<dyn Signer>,
+        clock: &dyn Clock,
+        birth: Option<Submission>,
     ) -> Result<Head, OpenError> {
-        let _ = MAX_ENTRY;
-        unimplemented!()
+        if let Some(head) = store.open().await? {
+            return Err(OpenError::Exists(head.size));
+        }
+        if let Some(birth) = &birth {
+            check_size(settings, birth)?;
+        }
+        let face = Face::new(settings.origin.clone(), signer)?;
+        let tree = Tree::empty();
+        let batch = tree.integrate(birth.into_iter().collect(), clock.now());
+        let committed = batch.check(&tree)?.sign(&face)?.commit(store, None).await?;
+        Ok(Head::clone(committed.head()))
     }
 
     /// Opens the log of `store`, after re-verifying its head and right edge. Entries are added for as long as
     /// [`Sequencer::run`] runs.
     pub async fn open(
-        _settings: LogSettings,
-        _store: Arc<dyn Store>,
-        _signer: Arc<dyn Signer>,
-        _clock: Arc<dyn Clock>,
+        settings: LogSettings,
+        store: Arc<dyn Store>,
+        signer: Arc<dyn Signer>,
+        clock: Arc<dyn Clock>,
     ) -> Result<(Self, Sequencer), OpenError> {
-        unimplemented!()
+        let face = Face::new(settings.origin.clone(), signer)?;
+        let (tree, published) = restore(&*store, &face, &*clock).await?;
+        let shared = Arc::new(Shared {
+            pool: Pool::new(&settings),
+            meters: Meters::new(&settings.origin),
+            disk: DiskWatch::new(settings.min_free_bytes),
+            published: ArcSwap::from_pointee(published),
+            settings,
+            store,
+        });
+        let sequencer = Sequencer::new(Arc::clone(&shared), face, clock, tree);
+        Ok((Self(shared), sequencer))
     }
 
     /// Adds an entry, or finds it. Returns once it is durable.
-    pub async fn add(&self, _submission: Submission) -> Result<Receipt, AddError> {
-        unimplemented!()
+    ///
+    /// If the caller goes away the entry is added all the same.
+    pub async fn add(&self, submission: Submission) -> Result<Receipt, AddError> {
+        let added = self.admit(submission).await;
+        if let Err(refusal) = &added {
+            self.0.meters.refused(refusal);
+        }
+        added
+    }
+
+    async fn admit(&self, submission: Submission) -> Result<Receipt, AddError> {
+        let Shared { settings, pool, disk, store, .. } = &*self.0;
+        check_size(settings, &submission)?;
+        let identity = submission.identity;
+        if !pool.holds(&identity)
+            && let Some(receipt) = self.receipt_of_stored(&identity).await?
+        {
+            return Ok(receipt);
+        }
+        disk.check(&**store)?;
+        let waiter = pool.submit(submission)?;
+        match waiter.answer.await {
+            Ok(Answer::Added(receipt)) => {
+                Ok(Receipt { duplicate: waiter.joined, ..Arc::unwrap_or_clone(receipt) })
+            }
+            Ok(Answer::Stored) => self.receipt_of_stored(&identity).await?.ok_or_else(|| {
+                AddError::Failed(StoreError::Damaged(format!("identity {identity} was found, then not")))
+            }),
+            Ok(Answer::Refused(refusal)) => Err(refusal),
+            // The sequencer died with the entry in its hands.
+            Err(_) => Err(AddError::Unknown),
+        }
+    }
+
+    /// The receipt of an entry that the published head includes.
+    async fn receipt_of_stored(&self, identity: &Hash) -> Result<Option<Receipt>, AddError> {
+        let Some(index) = self.0.store.find(identity).await? else { return Ok(None) };
+        // An entry at or after the head is being committed: the pool still holds it.
+        let head = self.head();
+        let Some(entry) = self.entry_below(index, head.size).await? else { return Ok(None) };
+        if entry.identity != *identity {
+            let what = format!("entry {index} was found as {identity}, but it is {}", entry.identity);
+            return Err(AddError::Failed(StoreError::Damaged(what)));
+        }
+        let proof = self.proof_below(index, head.size).await?;
+        let (time, leaf_hash) = (entry.time, leaf_hash(&entry.leaf));
+        Ok(Some(Receipt { index, time, leaf_hash, proof, head, duplicate: true }))
     }
 
     /// The log's origin.
     pub fn origin(&self) -> &Origin {
-        unimplemented!()
+        &self.0.settings.origin
     }
 
     /// The last committed head.
     pub fn head(&self) -> Arc<Head> {
-        unimplemented!()
+        Arc::clone(self.0.published.load().head())
     }
 
     /// Whether the sequencer takes entries: false after shutdown or a fatal error.
     pub fn is_open(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// The entry at `index`; `None` at and after the head's size.
-    pub async fn entry(&self, _index: u64) -> Result<Option<StoredEntry>, StoreError> {
-        unimplemented!()
-    }
-
-    /// The entries of `range` as far as the head reaches, at most 256 of them.
-    pub async fn entries(&self, _range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError> {
-        unimplemented!()
-    }
-
-    /// The index of the entry with this identity.
-    pub async fn find(&self, _identity: &Hash) -> Result<Option<u64>, StoreError> {
-        unimplemented!()
-    }
-
-    /// The newest `limit` entries with this search term, in ascending order.
-    pub async fn search(&self, _term: &str, _limit: usize) -> Result<Vec<u64>, StoreError> {
-        unimplemented!()
-    }
-
-    /// Proof that the entry at `index` is in the tree of `size`.
-    pub async fn inclusion_proof(&self, _index: u64, _size: u64) -> Result<Vec<Hash>, ProofReadError> {
-        unimplemented!()
-    }
-
-    /// Proof that the tree of `old` leaves is a prefix of the tree of `new`.
-    pub async fn consistency_proof(&self, _old: u64, _new: u64) -> Result<Vec<Hash>, ProofReadError> {
-        unimplemented!()
-    }
-
-    /// Root of the tree of `size`.
-    pub async fn root_at(&self, _size: u64) -> Result<Hash, ProofReadError> {
-        unimplemented!()
-    }
-
-    /// A hash tile or entry bundle; `None` if the head's tree does not have it.
-    pub async fn tile(&self, _tile: Tile) -> Result<Option<Bytes>, StoreError> {
-        unimplemented!()
+        self.0.pool.is_open()
     }
 }
 
-impl Sequencer {
-    /// Sequences until `shutdown`, then answers what was accepted and returns. On `Err` the process must end.
-    pub async fn run(self, _shutdown: CancellationToken) -> Result<(), Fatal> {
-        unimplemented!()
+fn check_size(settings: &LogSettings, submission: &Submission) -> Result<(), AddError> {
+    let sizes = [(submission.leaf.len(), MAX_ENTRY), (submission.beside(), settings.max_extra_bytes)];
+    match sizes.into_iter().find(|(found, limit)| found > limit) {
+        Some((found, limit)) => Err(AddError::TooLarge { found, limit }),
+        None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

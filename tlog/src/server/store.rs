@@ -3,6 +3,9 @@
 //! Invariant: a store changes by [`Store::commit`] only, as a whole or not at all. After `Ok` everything in the
 //! commit, the signed head included, survives power loss. Design: one atomic verb, three outcomes.
 
+#[cfg(test)]
+mod conformance;
+mod faulty;
 mod memory;
 mod rocks;
 
@@ -14,6 +17,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::merkle::{Hash, NodeId};
 
+pub use faulty::{Fault, Faulty};
 pub use memory::Memory;
 pub use rocks::Rocks;
 
@@ -39,6 +43,8 @@ pub struct StoredEntry {
     pub time: Timestamp,
     /// What the dialect keeps beside the leaf; not hashed.
     pub extra: Bytes,
+    /// What duplicates have in common. Kept with the entry, so that a hit of [`Store::find`] can be checked.
+    pub identity: Hash,
 }
 
 /// An entry on its way into a store, with what it is found by.
@@ -46,13 +52,11 @@ pub struct StoredEntry {
 pub struct NewEntry {
     /// What is stored.
     pub entry: StoredEntry,
-    /// Duplicates have the same identity. All 256 bits are kept: a shortened one would allow forgeries.
-    pub identity: Hash,
     /// Search terms.
     pub terms: Vec<String>,
 }
 
-/// What one commit adds. Made only from a checked and signed batch.
+/// What one commit adds. Made only from a checked and signed batch: see [`super::round`].
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'b> {
     first: u64,
@@ -62,6 +66,14 @@ pub struct Commit<'b> {
 }
 
 impl<'b> Commit<'b> {
+    pub(in crate::server) fn new(
+        first: u64,
+        entries: &'b [NewEntry],
+        nodes: &'b [(NodeId, Hash)],
+        head: &'b Head,
+    ) -> Self {
+        Self { first, entries, nodes, head }
+    }
     /// Index of the first entry: the size of the parent.
     pub fn first(&self) -> u64 {
         self.first
@@ -81,7 +93,7 @@ impl<'b> Commit<'b> {
 }
 
 /// A store failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The storage engine or the disk under it reports an error.
     #[error("the store failed {doing}: {reason}")]
@@ -106,17 +118,28 @@ pub enum StoreError {
 }
 
 /// Why a commit did not succeed: the three outcomes that a caller must tell apart.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// The stored head is another one: a second writer was here. Nothing was written.
-    #[error("the store's head is another one (size {}): two writers on one log", .0.size)]
-    Superseded(Box<Head>),
+    #[error("the store's head is another one ({}): two writers on one log", describe(.0))]
+    Superseded(Option<Box<Head>>),
     /// Certainly nothing was written.
     #[error("nothing was written: {0}")]
     NotApplied(#[source] StoreError),
     /// The commit may or may not be durable. Only a new process that asks [`Store::open`] can tell.
     #[error("it is not known whether the commit is durable: {0}")]
     Unknown(#[source] StoreError),
+}
+
+impl StoreError {
+    fn missing_node(id: NodeId) -> Self {
+        Self::Damaged(format!("node {} of level {} is missing", id.index, id.level))
+    }
+}
+
+/// The size of a head that may not be there, for messages.
+pub(super) fn describe(head: &Option<Box<Head>>) -> String {
+    head.as_ref().map_or_else(|| "none".to_owned(), |head| format!("size {}", head.size))
 }
 
 /// The durable home of one log.
@@ -128,13 +151,14 @@ pub trait Store: Send + Sync {
     /// Adds `commit` if and only if the stored head still equals `parent`; `None` creates the log.
     async fn commit(&self, parent: Option<&Head>, commit: Commit<'_>) -> Result<(), CommitError>;
 
-    /// The entries of `range`, all of them or an error.
+    /// The entries of `range` from its start on, as far as they exist. Whoever needs all of them counts.
     async fn entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError>;
 
-    /// The hashes of complete nodes, in the order of `ids`.
+    /// The hashes of complete nodes, in the order of `ids`. One that is not stored is [`StoreError::Damaged`]:
+    /// callers ask only for nodes below a committed head.
     async fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Hash>, StoreError>;
 
-    /// The index of the entry with this identity.
+    /// The index of the entry with this identity, compared in full: a shortened hash would allow forgeries.
     async fn find(&self, identity: &Hash) -> Result<Option<u64>, StoreError>;
 
     /// [`Store::find`] for many at once, in the order of `identities`: a batch asks once.

@@ -31,7 +31,7 @@ pub(super) fn add(error: &AddError) -> Problem {
         }
         AddError::Closed => Problem::busy(error.to_string(), RESTART),
         AddError::TooLarge { .. } => Problem::bad_request(format!("error processing entry: {error}")),
-        AddError::Unknown | AddError::Failed(_) => {
+        AddError::Unknown | AddError::Failed(_) | AddError::NotSigned(_) => {
             tracing::error!(%error, "adding an entry failed");
             unexpected("unexpected result from transparency log")
         }

@@ -1,0 +1,120 @@
+//! What [`Log`] reads and proves. Everything is cut at the published head: what is stored beyond it is not yet said.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Log, ProofReadError};
+use crate::merkle::{CompactRange, Hash, ProofPlan, plan_consistency, plan_inclusion};
+use crate::server::store::{StoreError, StoredEntry};
+use crate::tile::{TILE_WIDTH, Tile, TileKind, encode_bundle};
+
+impl Log {
+    /// The entry at `index`; `None` at and after the head's size.
+    pub async fn entry(&self, index: u64) -> Result<Option<StoredEntry>, StoreError> {
+        self.entry_below(index, self.head().size).await
+    }
+
+    pub(super) async fn entry_below(&self, index: u64, size: u64) -> Result<Option<StoredEntry>, StoreError> {
+        if index >= size {
+            return Ok(None);
+        }
+        Ok(self.stored_entries(index..index + 1).await?.pop())
+    }
+
+    /// The entries of `range` as far as the head reaches, at most 256 of them.
+    pub async fn entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError> {
+        let end = range.end.min(self.head().size).min(range.start.saturating_add(TILE_WIDTH));
+        if range.start >= end {
+            return Ok(Vec::new());
+        }
+        self.stored_entries(range.start..end).await
+    }
+
+    /// All entries of `range`, which is below a committed head.
+    async fn stored_entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError> {
+        let entries = self.0.store.entries(range.clone()).await?;
+        let end = range.start + entries.len() as u64;
+        if end != range.end {
+            return Err(StoreError::Damaged(format!("entry {end} is missing")));
+        }
+        Ok(entries)
+    }
+
+    /// The index of the entry with this identity.
+    pub async fn find(&self, identity: &Hash) -> Result<Option<u64>, StoreError> {
+        let found = self.0.store.find(identity).await?;
+        Ok(found.filter(|index| *index < self.head().size))
+    }
+
+    /// The newest `limit` entries with this search term, in ascending order.
+    pub async fn search(&self, term: &str, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let size = self.head().size;
+        let mut found = self.0.store.search(term, limit).await?;
+        found.retain(|index| *index < size);
+        Ok(found)
+    }
+
+    /// Proof that the entry at `index` is in the tree of `size`.
+    pub async fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, ProofReadError> {
+        self.within_head(size)?;
+        self.prove(&plan_inclusion(index, size)?).await
+    }
+
+    /// Proof that the tree of `old` leaves is a prefix of the tree of `new`.
+    pub async fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofReadError> {
+        self.within_head(new)?;
+        self.prove(&plan_consistency(old, new)?).await
+    }
+
+    /// Root of the tree of `size`.
+    pub async fn root_at(&self, size: u64) -> Result<Hash, ProofReadError> {
+        self.within_head(size)?;
+        let hashes = self.0.store.nodes(&CompactRange::node_ids(size)).await?;
+        let edge = CompactRange::from_parts(size, hashes).map_err(|e| StoreError::Damaged(e.to_string()))?;
+        Ok(edge.root())
+    }
+
+    fn within_head(&self, size: u64) -> Result<(), ProofReadError> {
+        let head = self.head().size;
+        if size > head {
+            return Err(ProofReadError::OutOfRange(format!("size {size} is beyond the log's {head}")));
+        }
+        Ok(())
+    }
+
+    async fn prove(&self, plan: &ProofPlan) -> Result<Vec<Hash>, ProofReadError> {
+        let hashes = self.0.store.nodes(plan.node_ids()).await?;
+        Ok(plan.assemble(&hashes)?)
+    }
+
+    /// The proof for an index below a size that the head reaches, so that only the store can fail.
+    pub(super) async fn proof_below(&self, index: u64, size: u64) -> Result<Vec<Hash>, StoreError> {
+        self.inclusion_proof(index, size).await.map_err(|e| match e {
+            ProofReadError::Store(e) => e,
+            impossible => StoreError::Damaged(impossible.to_string()),
+        })
+    }
+
+    /// A hash tile or entry bundle, rendered from committed nodes and entries; `None` if the head's tree does not
+    /// have it. Nothing is stored per tile, so there is nothing to collect.
+    pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, StoreError> {
+        if !tile.exists_at(self.head().size) {
+            return Ok(None);
+        }
+        let bytes = match tile.kind {
+            TileKind::Hashes { .. } => {
+                let ids: Vec<_> = tile.nodes().collect();
+                let hashes = self.0.store.nodes(&ids).await?;
+                hashes.iter().flat_map(|hash| hash.as_bytes()).copied().collect()
+            }
+            TileKind::Entries => {
+                let first = tile.index * TILE_WIDTH;
+                let entries = self.stored_entries(first..first + u64::from(tile.width)).await?;
+                encode_bundle(entries.iter().map(|entry| &*entry.leaf))
+                    .map_err(|e| StoreError::Damaged(e.to_string()))?
+            }
+        };
+        Ok(Some(bytes.into()))
+    }
+}

@@ -1,0 +1,181 @@
+//! The independent re-derivation: nothing is signed that two implementations do not agree on.
+//!
+//! From the bytes that will be stored, and its own copy of the right edge, this derives every new node and the root
+//! again, with another tree (`rs_merkle`, bounded to tiles of 256 leaves: it is quadratic beyond), another hash
+//! implementation (aws-lc-rs, where the core uses sha2) and another representation of the edge (rows of tile
+//! hashes, where the core has a compact range). One flipped bit in a leaf hash has killed a public log
+//! (Yeti 2022); here it ends in [`Mismatch`] and no signature.
+
+use aws_lc_rs::digest;
+use rs_merkle::{Hasher, MerkleTree};
+
+use super::{Batch, Tree};
+use crate::merkle::{Hash, NodeId};
+use crate::tile::TILE_WIDTH;
+
+/// The two derivations disagree: a bit flipped in memory, or one of them is wrong. The process must end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("refusing to sign a tree of {size} leaves: {what} differs from its re-derivation (faulty memory?)")]
+pub struct Mismatch {
+    /// Size of the tree that was to be signed.
+    pub size: u64,
+    /// What differs.
+    pub what: String,
+}
+
+/// A batch whose every hash was derived twice, alike.
+#[derive(Debug)]
+pub struct Checked {
+    pub(super) batch: Batch,
+    pub(super) root: Hash,
+    pub(super) tiles: RightTiles,
+}
+
+impl Batch {
+    /// Derives root and nodes again, from the bytes to be stored and from `tree`'s second copy of the right edge.
+    pub fn check(self, tree: &Tree) -> Result<Checked, Mismatch> {
+        let size = self.edge.size();
+        let differs = |what: &str| Mismatch { size, what: what.to_owned() };
+        if tree.tiles.size != self.first || size.checked_sub(self.first) != Some(self.entries.len() as u64) {
+            return Err(differs("the size"));
+        }
+        let leaves: Vec<_> = self.entries.iter().map(|new| Rfc6962::hash(&new.entry.leaf)).collect();
+        if !leaves.iter().eq(self.leaf_hashes.iter().map(Hash::as_bytes)) {
+            return Err(differs("a leaf hash"));
+        }
+        let mut tiles = tree.tiles.clone();
+        for leaf in &leaves {
+            tiles.push(*leaf);
+        }
+        let root = tiles.root();
+        if root != self.edge.root() {
+            return Err(differs("the root"));
+        }
+        if self.nodes != tree.tiles.nodes_completed_by(leaves) {
+            return Err(differs("an interior node"));
+        }
+        Ok(Checked { batch: self, root, tiles })
+    }
+}
+
+/// RFC 6962 §2.1 for `rs_merkle`.
+#[derive(Clone)]
+struct Rfc6962;
+
+impl Hasher for Rfc6962 {
+    type Hash = [u8; 32];
+
+    fn hash(data: &[u8]) -> [u8; 32] {
+        sha256(&[&[0x00], data])
+    }
+
+    fn concat_and_hash(left: &[u8; 32], right: Option<&[u8; 32]>) -> [u8; 32] {
+        right.map_or(*left, |right| sha256(&[&[0x01], left, right]))
+    }
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// The right-edge tile of each tile level, without the full ones: row `k` has the hashes of tree level `8k` that
+/// are not yet under a hash of row `k + 1`. At most 255 a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RightTiles {
+    size: u64,
+    rows: Vec<Vec<[u8; 32]>>,
+}
+
+impl RightTiles {
+    /// Which nodes make the rows of a tree of `size`, lowest row first.
+    pub(super) fn node_ids(size: u64) -> Vec<Vec<NodeId>> {
+        (0..64u8)
+            .step_by(8)
+            .map(|level| (level, size >> level))
+            .take_while(|(_, complete)| *complete > 0)
+            .map(|(level, complete)| {
+                let start = complete - complete % TILE_WIDTH;
+                (start..complete).map(|index| NodeId { level, index }).collect()
+            })
+            .collect()
+    }
+
+    /// From the hashes of [`RightTiles::node_ids`].
+    pub(super) fn from_rows(size: u64, rows: impl IntoIterator<Item = Vec<Hash>>) -> Self {
+        let rows = rows.into_iter().map(|row| row.iter().map(|hash| *hash.as_bytes()).collect()).collect();
+        Self { size, rows }
+    }
+
+    /// Appends a leaf hash; a row that fills up becomes one hash of the row above.
+    fn push(&mut self, leaf: [u8; 32]) {
+        self.size += 1;
+        let mut carry = leaf;
+        for row in &mut self.rows {
+            row.push(carry);
+            if row.len() < tile_width() {
+                return;
+            }
+            carry = subtree_root(row).unwrap_or(carry);
+            row.clear();
+        }
+        self.rows.push(vec![carry]);
+    }
+
+    /// The root, tile by tile from the bottom: the incomplete tree under a row is its last leaf.
+    pub(super) fn root(&self) -> Hash {
+        let below = self.rows.iter().fold(None, |below, row| {
+            let leaves: Vec<_> = row.iter().copied().chain(below).collect();
+            subtree_root(&leaves)
+        });
+        below.map_or(crate::merkle::EMPTY_ROOT, Hash::from_bytes)
+    }
+
+    /// All nodes that `leaves` complete, by level, then by index.
+    fn nodes_completed_by(&self, leaves: Vec<[u8; 32]>) -> Vec<(NodeId, Hash)> {
+        let size = self.size + leaves.len() as u64;
+        let mut nodes = Vec::new();
+        let mut line = leaves;
+        for level in 0..64u8 {
+            let first = self.size >> level;
+            let complete = (size >> level).saturating_sub(first);
+            line.truncate(usize::try_from(complete).unwrap_or(usize::MAX));
+            if line.is_empty() {
+                break;
+            }
+            let numbered = (first..).zip(&line);
+            nodes.extend(numbered.map(|(index, hash)| (NodeId { level, index }, Hash::from_bytes(*hash))));
+            if first & 1 == 1 {
+                line.splice(0..0, self.last_node(level));
+            }
+            line =
+                line.chunks_exact(2).map(|pair| Rfc6962::concat_and_hash(&pair[0], Some(&pair[1]))).collect();
+        }
+        nodes
+    }
+
+    /// The last complete node of `level`, if it is a left child: all leaves of that subtree are in one row.
+    fn last_node(&self, level: u8) -> Option<[u8; 32]> {
+        let width = 1usize << (level % 8);
+        let row = self.rows.get(usize::from(level / 8))?;
+        let end = row.len() - row.len() % width;
+        subtree_root(row.get(end.checked_sub(width)?..end)?)
+    }
+}
+
+fn subtree_root(leaves: &[[u8; 32]]) -> Option<[u8; 32]> {
+    match leaves {
+        [] => None,
+        [lone] => Some(*lone),
+        _ => MerkleTree::<Rfc6962>::from_leaves(leaves).root(),
+    }
+}
+
+fn tile_width() -> usize {
+    TILE_WIDTH as usize
+}
