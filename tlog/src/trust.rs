@@ -2,8 +2,16 @@
 //!
 //! The JSON is that of protobuf-specs `sigstore_trustroot.proto` in its protojson form. Writers emit exactly the
 //! media types that sigstore-go, sigstore-python and cosign accept; readers ignore unknown members.
+//!
+//! Two layers: the messages, which hold what the files say, and [`Keyring`], which holds what a [`TrustedRoot`] means:
+//! keys, certificates and times, decoded once.
+
+mod read;
+mod write;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::read::{Keyring, Skipped, TrustError, TrustedAuthority, TrustedLog, Validity};
 
 /// The only media type of trusted roots that every client accepts.
 pub const TRUSTED_ROOT_TYPE: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
@@ -184,3 +192,6 @@ pub struct ClientTrustConfig {
     /// Where to go.
     pub signing_config: SigningConfig,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,375 @@
+//! Reading the messages: bounded, and into keys, certificates and times.
+//!
+//! Every error names the member, as in `tlogs[0].publicKey.rawBytes: not standard base64`. A member that is well-formed
+//! but of a sort that this program does not know (a key algorithm of tomorrow) is left out and reported in
+//! [`Keyring::skipped`], so that one new log does not make a whole instance unreadable.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    Authority, CLIENT_TRUST_CONFIG_TYPE, ClientTrustConfig, LogInstance, MAX_TRUST_FILE, SIGNING_CONFIG_TYPE,
+    SigningConfig, TimeRange, TrustedKey, TrustedRoot,
+};
+use crate::certificate::{Certificate, CertificateError, MAX_CHAIN};
+use crate::clock::Timestamp;
+use crate::key::{KeyError, KeyKind, PublicKey};
+
+/// How media types of trusted roots start. There are three spellings of two versions, and one content.
+const TRUSTED_ROOT_PREFIX: &str = "application/vnd.dev.sigstore.trustedroot";
+/// Most logs, authorities or services of one sort.
+const MAX_MEMBERS: usize = 256;
+
+/// Why a trust file is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// Larger than [`MAX_TRUST_FILE`].
+    #[error("the file is larger than {MAX_TRUST_FILE} bytes")]
+    TooLarge,
+    /// No JSON, or JSON of another shape.
+    #[error("the JSON is not that of a trust file: {0}")]
+    Json(String),
+    /// The media type of something else.
+    #[error("mediaType: expected `{expected}`, found `{found}`")]
+    MediaType {
+        /// What it should be, or start with.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// A member is malformed.
+    #[error("{member}: {problem}")]
+    Member {
+        /// Path of the member.
+        member: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// When something may have been used; both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Start.
+    pub start: Timestamp,
+    /// End; open if `None`.
+    pub end: Option<Timestamp>,
+}
+
+impl Validity {
+    /// Whether `at` lies within.
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.start <= at && self.end.is_none_or(|end| at <= end)
+    }
+}
+
+/// A log whose signatures count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedLog {
+    /// Id by which entries and SCTs name it.
+    pub id: [u8; 32],
+    /// Its key.
+    pub key: PublicKey,
+    /// When the key may have been used.
+    pub validity: Validity,
+    /// Its URL: a name here, never contacted.
+    pub url: String,
+}
+
+/// A certificate or timestamp authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedAuthority {
+    /// Everything in front of the anchor: for a CA issuing certificate first and empty if the anchor issues; for a
+    /// TSA its leaf first.
+    pub intermediates: Vec<Certificate>,
+    /// The anchor.
+    pub anchor: Certificate,
+    /// When it may have been used.
+    pub validity: Validity,
+    /// Its URL: a name here, never contacted.
+    pub url: String,
+}
+
+/// A member that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Path of the member, such as `tlogs[1]`.
+    pub member: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A trusted root, ready to verify with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keyring {
+    /// Attestation logs.
+    pub logs: Vec<TrustedLog>,
+    /// Certificate transparency logs.
+    pub ct_logs: Vec<TrustedLog>,
+    /// Certificate authorities.
+    pub authorities: Vec<TrustedAuthority>,
+    /// Timestamp authorities.
+    pub timestamp_authorities: Vec<TrustedAuthority>,
+    /// What is in the file and not here.
+    pub skipped: Vec<Skipped>,
+}
+
+impl TrustedRoot {
+    /// Parses the file: bounded in size and counts, with the media type of a trusted root.
+    pub fn parse(json: &[u8]) -> Result<Self, TrustError> {
+        let root: Self = parse(json)?;
+        root.check()?;
+        Ok(root)
+    }
+
+    /// Decodes keys, certificates and times.
+    pub fn keyring(&self) -> Result<Keyring, TrustError> {
+        self.check()?;
+        let mut skipped = Vec::new();
+        Ok(Keyring {
+            logs: each("tlogs", &self.tlogs, log, &mut skipped)?,
+            ct_logs: each("ctlogs", &self.ctlogs, log, &mut skipped)?,
+            authorities: each(
+                "certificateAuthorities",
+                &self.certificate_authorities,
+                authority,
+                &mut skipped,
+            )?,
+            timestamp_authorities: each(
+                "timestampAuthorities",
+                &self.timestamp_authorities,
+                authority,
+                &mut skipped,
+            )?,
+            skipped,
+        })
+    }
+
+    fn check(&self) -> Result<(), TrustError> {
+        if !self.media_type.starts_with(TRUSTED_ROOT_PREFIX) {
+            return Err(media_type(TRUSTED_ROOT_PREFIX, &self.media_type));
+        }
+        bounded("tlogs", &self.tlogs)?;
+        bounded("ctlogs", &self.ctlogs)?;
+        bounded("certificateAuthorities", &self.certificate_authorities)?;
+        bounded("timestampAuthorities", &self.timestamp_authorities)
+    }
+}
+
+impl SigningConfig {
+    /// Parses the file: bounded in size and counts, with the media type of a signing config, every time readable.
+    pub fn parse(json: &[u8]) -> Result<Self, TrustError> {
+        let config: Self = parse(json)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), TrustError> {
+        if self.media_type != SIGNING_CONFIG_TYPE {
+            return Err(media_type(SIGNING_CONFIG_TYPE, &self.media_type));
+        }
+        for (name, services) in [
+            ("caUrls", &self.ca_urls),
+            ("oidcUrls", &self.oidc_urls),
+            ("rekorTlogUrls", &self.rekor_tlog_urls),
+            ("tsaUrls", &self.tsa_urls),
+        ] {
+            bounded(name, services)?;
+            for (at, service) in services.iter().enumerate() {
+                service
+                    .valid_for
+                    .validity()
+                    .map_err(|problem| in_member(&format!("{name}[{at}]"), problem))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClientTrustConfig {
+    /// Parses the file, and both in it as their own `parse` does.
+    pub fn parse(json: &[u8]) -> Result<Self, TrustError> {
+        let config: Self = parse(json)?;
+        if config.media_type != CLIENT_TRUST_CONFIG_TYPE {
+            return Err(media_type(CLIENT_TRUST_CONFIG_TYPE, &config.media_type));
+        }
+        config.trusted_root.check()?;
+        config.signing_config.check()?;
+        Ok(config)
+    }
+}
+
+impl TimeRange {
+    /// The range as times. Without a start it starts at the epoch, as protobuf reads it.
+    pub fn validity(&self) -> Result<Validity, TrustError> {
+        let parse = |name: &str, text: &str| {
+            Timestamp::parse_rfc3339(text)
+                .ok_or_else(|| member(&format!("validFor.{name}"), "not an RFC 3339 time"))
+        };
+        let start = if self.start.is_empty() { Timestamp::default() } else { parse("start", &self.start)? };
+        let end = self.end.as_deref().map(|end| parse("end", end)).transpose()?;
+        Ok(Validity { start, end })
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, TrustError> {
+    if json.len() > MAX_TRUST_FILE {
+        return Err(TrustError::TooLarge);
+    }
+    let mut value: Value = serde_json::from_slice(json).map_err(|e| TrustError::Json(e.to_string()))?;
+    drop_nulls(&mut value);
+    serde_json::from_value(value).map_err(|e| TrustError::Json(e.to_string()))
+}
+
+/// In protobuf's JSON a member that is null is one that is not there.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+fn bounded<T>(name: &str, list: &[T]) -> Result<(), TrustError> {
+    if list.len() > MAX_MEMBERS {
+        return Err(member(name, &format!("more than {MAX_MEMBERS} elements")));
+    }
+    Ok(())
+}
+
+fn media_type(expected: &'static str, found: &str) -> TrustError {
+    TrustError::MediaType { expected, found: found.chars().take(100).collect() }
+}
+
+fn member(member: &str, problem: &str) -> TrustError {
+    TrustError::Member { member: member.to_owned(), problem: problem.to_owned() }
+}
+
+/// The error with `outer` in front of the member that it names.
+fn in_member(outer: &str, error: TrustError) -> TrustError {
+    match error {
+        TrustError::Member { member, problem } => {
+            TrustError::Member { member: format!("{outer}.{member}"), problem }
+        }
+        other => other,
+    }
+}
+
+/// Why one element of a list is not read.
+enum Obstacle {
+    /// It is of a sort that we do not know.
+    Unsupported(String),
+    /// It is broken.
+    Broken(TrustError),
+}
+
+impl From<TrustError> for Obstacle {
+    fn from(error: TrustError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Reads a list; elements of unknown sorts go to `skipped`.
+fn each<T, U>(
+    name: &str,
+    list: &[T],
+    read: impl Fn(&T) -> Result<U, Obstacle>,
+    skipped: &mut Vec<Skipped>,
+) -> Result<Vec<U>, TrustError> {
+    let mut kept = Vec::with_capacity(list.len());
+    for (at, element) in list.iter().enumerate() {
+        let path = format!("{name}[{at}]");
+        match read(element) {
+            Ok(element) => kept.push(element),
+            Err(Obstacle::Unsupported(reason)) => skipped.push(Skipped { member: path, reason }),
+            Err(Obstacle::Broken(error)) => return Err(in_member(&path, error)),
+        }
+    }
+    Ok(kept)
+}
+
+fn log(log: &LogInstance) -> Result<TrustedLog, Obstacle> {
+    if log.hash_algorithm != "SHA2_256" {
+        let name: String = log.hash_algorithm.chars().take(50).collect();
+        return Err(Obstacle::Unsupported(format!("hash algorithm `{name}`")));
+    }
+    let key = public_key(&log.public_key)?;
+    let id = decode("logId.keyId", &log.log_id.key_id)?;
+    let validity = log.public_key.valid_for.validity().map_err(|e| in_member("publicKey", e))?;
+    if log.public_key.valid_for.start.is_empty() {
+        return Err(member("publicKey.validFor.start", "missing").into());
+    }
+    Ok(TrustedLog {
+        id: id.try_into().map_err(|_| member("logId.keyId", "not 32 bytes"))?,
+        key,
+        validity,
+        url: log.base_url.clone(),
+    })
+}
+
+/// Keys are SPKI, except for the legacy `PKCS1_RSA_…` details, which hold a bare `RSAPublicKey`.
+fn public_key(trusted: &TrustedKey) -> Result<PublicKey, Obstacle> {
+    const MEMBER: &str = "publicKey.rawBytes";
+    let der = decode(MEMBER, &trusted.raw_bytes)?;
+    let details = trusted.key_details.as_str();
+    let key = if details.starts_with("PKCS1_RSA_") {
+        PublicKey::from_pem(&crate::pem::encode("RSA PUBLIC KEY", &der))
+    } else {
+        PublicKey::from_spki_der(&der)
+    };
+    let key = key.map_err(|error| match error {
+        KeyError::Unsupported(_) => Obstacle::Unsupported(error.to_string()),
+        error => member(MEMBER, &error.to_string()).into(),
+    })?;
+    if contradicts(details, key.kind()) {
+        return Err(member("publicKey.keyDetails", &format!("the key is {}", key.kind())).into());
+    }
+    Ok(key)
+}
+
+/// Whether `PublicKeyDetails` names another family of keys.
+fn contradicts(details: &str, kind: KeyKind) -> bool {
+    const FAMILIES: [(&str, fn(KeyKind) -> bool); 6] = [
+        ("PKIX_ECDSA_P256", |kind| kind == KeyKind::EcdsaP256),
+        ("PKIX_ECDSA_P384", |kind| kind == KeyKind::EcdsaP384),
+        ("PKIX_ECDSA_P521", |kind| kind == KeyKind::EcdsaP521),
+        ("PKIX_ED25519", |kind| kind == KeyKind::Ed25519),
+        ("PKIX_RSA", |kind| matches!(kind, KeyKind::Rsa(_))),
+        ("PKCS1_RSA", |kind| matches!(kind, KeyKind::Rsa(_))),
+    ];
+    FAMILIES.iter().any(|(prefix, holds)| details.starts_with(prefix) && !holds(kind))
+}
+
+fn authority(authority: &Authority) -> Result<TrustedAuthority, Obstacle> {
+    let chain = &authority.cert_chain.certificates;
+    if chain.len() > MAX_CHAIN {
+        return Err(member("certChain.certificates", &format!("more than {MAX_CHAIN} elements")).into());
+    }
+    let mut intermediates = Vec::with_capacity(chain.len());
+    for (at, certificate) in chain.iter().enumerate() {
+        let path = format!("certChain.certificates[{at}].rawBytes");
+        let der = decode(&path, &certificate.raw_bytes)?;
+        intermediates.push(Certificate::from_der(&der).map_err(|error| match error {
+            CertificateError::Key(KeyError::Unsupported(_)) => Obstacle::Unsupported(error.to_string()),
+            error => member(&path, &error.to_string()).into(),
+        })?);
+    }
+    Ok(TrustedAuthority {
+        anchor: intermediates.pop().ok_or_else(|| member("certChain.certificates", "missing"))?,
+        intermediates,
+        validity: authority.valid_for.validity()?,
+        url: authority.uri.clone(),
+    })
+}
+
+fn decode(path: &str, text: &str) -> Result<Vec<u8>, TrustError> {
+    if text.is_empty() {
+        return Err(member(path, "missing"));
+    }
+    STANDARD.decode(text).map_err(|_| member(path, "not standard base64"))
+}

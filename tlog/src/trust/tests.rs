@@ -1,0 +1,263 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::fixture::{Authority as TestAuthority, NOON, p256_signer};
+use crate::key::{KeyKind, Signer as _};
+
+/// The trusted roots of the public-good instance and its staging twin, as their TUF repositories published them in
+/// 2025: two CA generations, ended ranges, Ed25519 logs, a PKCS#1 RSA key.
+const PUBLIC_GOOD: &[u8] = include_bytes!("testdata/public_good.json");
+const STAGING: &[u8] = include_bytes!("testdata/staging.json");
+const STAGING_SIGNING_CONFIG: &[u8] = include_bytes!("testdata/staging_signing_config.json");
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse_rfc3339(text).unwrap()
+}
+
+/// A trusted root with one log and one CA, as JSON to be spoilt.
+fn instance() -> Value {
+    let ca = TestAuthority::root("Root", |_| {});
+    let issuing = ca.intermediate("Issuing", |_| {});
+    let key = p256_signer("log");
+    let mut root = TrustedRoot::new();
+    root.tlogs
+        .push(LogInstance::for_key("https://sign.example", key.public_key(), NOON).operated_by("example"));
+    root.ctlogs.push(LogInstance::for_key("https://sign.example/ct", key.public_key(), NOON));
+    root.certificate_authorities.push(Authority::from_chain(
+        "https://sign.example",
+        &[issuing.certificate, ca.certificate],
+        NOON,
+    ));
+    serde_json::from_str(&root.to_json()).unwrap()
+}
+
+fn keyring(json: &Value) -> Result<Keyring, TrustError> {
+    TrustedRoot::parse(&serde_json::to_vec(json).unwrap())?.keyring()
+}
+
+#[test]
+fn the_public_good_root_is_read_in_full() {
+    let keyring = TrustedRoot::parse(PUBLIC_GOOD).unwrap().keyring().unwrap();
+    assert_eq!(keyring.skipped, []);
+    let [log] = keyring.logs.as_slice() else { panic!("one log") };
+    assert_eq!(hex::encode(log.id), "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d");
+    assert_eq!(log.id, log.key.fingerprint());
+    let [old, new] = keyring.authorities.as_slice() else { panic!("two generations") };
+    assert_eq!((old.intermediates.len(), new.intermediates.len()), (0, 1));
+    assert_eq!(new.anchor.subject(), "O=sigstore.dev, CN=sigstore");
+    new.intermediates[0].verify_signed_by(new.anchor.public_key()).unwrap();
+    for (time, ended) in [("2022-12-31T23:59:59.999Z", false), ("2023-01-01T00:00:00Z", true)] {
+        assert_eq!(old.validity.contains(at(time)), !ended, "the end is included");
+    }
+    assert_eq!((keyring.ct_logs.len(), keyring.timestamp_authorities.len()), (2, 1));
+}
+
+#[test]
+fn the_staging_root_has_ed25519_logs_and_a_pkcs1_key() {
+    let keyring = TrustedRoot::parse(STAGING).unwrap().keyring().unwrap();
+    assert_eq!(keyring.skipped, []);
+    let kinds: Vec<KeyKind> = keyring.logs.iter().map(|log| log.key.kind()).collect();
+    assert_eq!(kinds, [KeyKind::EcdsaP256, KeyKind::Ed25519, KeyKind::Ed25519]);
+    assert_ne!(
+        keyring.logs[1].id,
+        keyring.logs[1].key.fingerprint(),
+        "Rekor v2 names logs by origin and key"
+    );
+    assert_eq!(keyring.ct_logs[0].key.kind(), KeyKind::Rsa(4096));
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let json = instance();
+    let read = keyring(&json).unwrap();
+    let key = p256_signer("log");
+    assert_eq!(&read.logs[0].key, key.public_key());
+    assert_eq!(read.logs[0].id, key.public_key().fingerprint());
+    assert_eq!(read.logs[0].validity, Validity { start: NOON, end: None });
+    assert_eq!(read.authorities[0].intermediates.len(), 1);
+    assert_eq!(read.authorities[0].anchor.subject(), "O=Example, CN=Root");
+}
+
+#[test]
+fn the_json_is_what_the_clients_read() {
+    let json = instance();
+    assert_eq!(json["mediaType"], TRUSTED_ROOT_TYPE);
+    let key = p256_signer("log");
+    assert_eq!(
+        json["tlogs"][0],
+        json!({
+            "baseUrl": "https://sign.example",
+            "hashAlgorithm": "SHA2_256",
+            "publicKey": {
+                "rawBytes": STANDARD.encode(key.public_key().spki_der()),
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                "validFor": { "start": "2026-11-21T12:00:00Z" },
+            },
+            "logId": { "keyId": STANDARD.encode(key.public_key().fingerprint()) },
+            "operator": "example",
+        })
+    );
+    assert_eq!(
+        json["certificateAuthorities"][0]["subject"],
+        json!({ "organization": "Example", "commonName": "Root" })
+    );
+    assert!(json.get("timestampAuthorities").is_none());
+
+    let mut config = SigningConfig::new();
+    config.ca_urls.push(Service::new("https://sign.example", 1, NOON, "example"));
+    let both = ClientTrustConfig::new(serde_json::from_value(json).unwrap(), config.clone());
+    assert!(both.to_json().ends_with("}\n"));
+    assert_eq!(ClientTrustConfig::parse(both.to_json().as_bytes()), Ok(both));
+    let config: Value = serde_json::from_str(&config.to_json()).unwrap();
+    assert_eq!(
+        config,
+        json!({
+            "mediaType": SIGNING_CONFIG_TYPE,
+            "caUrls": [{
+                "url": "https://sign.example",
+                "majorApiVersion": 1,
+                "validFor": { "start": "2026-11-21T12:00:00Z" },
+                "operator": "example",
+            }],
+            "oidcUrls": [], "rekorTlogUrls": [], "tsaUrls": [],
+            "rekorTlogConfig": { "selector": "ANY" }, "tsaConfig": { "selector": "ANY" },
+        })
+    );
+}
+
+#[test]
+fn an_error_names_the_member() {
+    let cases = [
+        ("/tlogs/0/publicKey/rawBytes", json!("!"), "tlogs[0].publicKey.rawBytes: not standard base64"),
+        (
+            "/tlogs/0/publicKey/rawBytes",
+            json!("AAAA"),
+            "tlogs[0].publicKey.rawBytes: malformed key: not a DER SubjectPublicKeyInfo",
+        ),
+        ("/tlogs/0/publicKey/rawBytes", json!(null), "tlogs[0].publicKey.rawBytes: missing"),
+        (
+            "/tlogs/0/publicKey/keyDetails",
+            json!("PKIX_ED25519"),
+            "tlogs[0].publicKey.keyDetails: the key is ECDSA P-256",
+        ),
+        (
+            "/tlogs/0/publicKey/validFor/start",
+            json!("yesterday"),
+            "tlogs[0].publicKey.validFor.start: not an RFC 3339 time",
+        ),
+        ("/tlogs/0/publicKey/validFor", json!(null), "tlogs[0].publicKey.validFor.start: missing"),
+        ("/ctlogs/0/logId/keyId", json!("AAAA"), "ctlogs[0].logId.keyId: not 32 bytes"),
+        (
+            "/certificateAuthorities/0/certChain/certificates",
+            json!([]),
+            "certificateAuthorities[0].certChain.certificates: missing",
+        ),
+        (
+            "/certificateAuthorities/0/validFor/end",
+            json!("x"),
+            "certificateAuthorities[0].validFor.end: not an RFC 3339 time",
+        ),
+    ];
+    let good = instance();
+    for (pointer, value, message) in cases {
+        let mut json = good.clone();
+        match json.pointer_mut(pointer) {
+            Some(member) => *member = value,
+            None => {
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                json.pointer_mut(parent).unwrap()[name] = value;
+            }
+        }
+        assert_eq!(keyring(&json).unwrap_err().to_string(), message, "{pointer}");
+    }
+    let mut json = good;
+    json["certificateAuthorities"][0]["certChain"]["certificates"][1]["rawBytes"] = "AAAA".into();
+    let message = keyring(&json).unwrap_err().to_string();
+    assert!(
+        message.starts_with(
+            "certificateAuthorities[0].certChain.certificates[1].rawBytes: malformed certificate"
+        )
+    );
+}
+
+#[test]
+fn a_log_of_tomorrow_is_left_out_and_reported() {
+    let mut json = instance();
+    // An SPKI of id-ML-DSA-65 with nonsense for a key.
+    let spki = hex::decode("3012300b0609608648016503040312030300abcd").unwrap();
+    let mut tomorrow = json["tlogs"][0].clone();
+    tomorrow["publicKey"]["rawBytes"] = STANDARD.encode(spki).into();
+    tomorrow["publicKey"]["keyDetails"] = "ML_DSA_65".into();
+    let mut hash = json["tlogs"][0].clone();
+    hash["hashAlgorithm"] = "SHA3_256".into();
+    let logs = json["tlogs"].as_array_mut().unwrap();
+    logs.insert(0, tomorrow);
+    logs.push(hash);
+    let keyring = keyring(&json).unwrap();
+    assert_eq!(keyring.logs.len(), 1);
+    let skipped: Vec<String> =
+        keyring.skipped.iter().map(|s| format!("{}: {}", s.member, s.reason)).collect();
+    assert_eq!(
+        skipped,
+        [
+            "tlogs[0]: unsupported key algorithm 2.16.840.1.101.3.4.3.18",
+            "tlogs[2]: hash algorithm `SHA3_256`",
+        ]
+    );
+}
+
+#[test]
+fn unknown_members_and_nulls_are_ignored() {
+    let mut json = instance();
+    json["extra"] = json!({ "a": 1 });
+    json["timestampAuthorities"] = Value::Null;
+    json["tlogs"][0]["checkpointKeyId"] = Value::Null;
+    json["tlogs"][0]["publicKey"]["validFor"]["end"] = Value::Null;
+    json["certificateAuthorities"][0]["validFor"] = Value::Null;
+    let keyring = keyring(&json).unwrap();
+    assert_eq!(keyring.authorities[0].validity, Validity { start: Timestamp::default(), end: None });
+}
+
+#[test]
+fn another_media_type_is_refused() {
+    let mut json = instance();
+    for good in [TRUSTED_ROOT_TYPE, "application/vnd.dev.sigstore.trustedroot.v0.2+json"] {
+        json["mediaType"] = good.into();
+        keyring(&json).unwrap();
+    }
+    json["mediaType"] = SIGNING_CONFIG_TYPE.into();
+    assert!(matches!(keyring(&json), Err(TrustError::MediaType { .. })));
+    assert!(matches!(TrustedRoot::parse(b"{}"), Err(TrustError::MediaType { .. })));
+    assert!(matches!(SigningConfig::parse(PUBLIC_GOOD), Err(TrustError::MediaType { .. })));
+    assert!(matches!(ClientTrustConfig::parse(PUBLIC_GOOD), Err(TrustError::MediaType { .. })));
+}
+
+#[test]
+fn a_signing_config_is_read_and_its_times_checked() {
+    let config = SigningConfig::parse(STAGING_SIGNING_CONFIG).unwrap();
+    assert_eq!(config.rekor_tlog_urls.len(), 3);
+    assert_eq!(config.rekor_tlog_urls[0].major_api_version, 2);
+    let ended = config.rekor_tlog_urls[1].valid_for.validity().unwrap();
+    assert!(!ended.contains(at("2025-08-20T07:24:09Z")) && ended.contains(at("2025-08-20T07:24:08Z")));
+
+    let mut json: Value = serde_json::from_slice(STAGING_SIGNING_CONFIG).unwrap();
+    json["caUrls"][0]["validFor"]["start"] = "soon".into();
+    let error = SigningConfig::parse(&serde_json::to_vec(&json).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "caUrls[0].validFor.start: not an RFC 3339 time");
+}
+
+#[test]
+fn sizes_and_counts_are_bounded() {
+    assert_eq!(TrustedRoot::parse(&vec![b' '; MAX_TRUST_FILE + 1]), Err(TrustError::TooLarge));
+    let mut json = instance();
+    json["ctlogs"] = vec![json["ctlogs"][0].clone(); 257].into();
+    assert_eq!(keyring(&json).unwrap_err().to_string(), "ctlogs: more than 256 elements");
+    let mut json = instance();
+    let certificates = &mut json["certificateAuthorities"][0]["certChain"]["certificates"];
+    *certificates = vec![certificates[0].clone(); 11].into();
+    let message = "certificateAuthorities[0].certChain.certificates: more than 10 elements";
+    assert_eq!(keyring(&json).unwrap_err().to_string(), message);
+}
