@@ -1,2 +1,94 @@
-//! Placeholder.
-fn main() {}
+//! `chancery-server`: a private Sigstore in one process, composed from the workspace's libraries.
+//!
+//! - [`config`]: `chancery.toml`, parsed and checked;
+//! - [`init`]: makes an instance: keys, certificates, logs, files;
+//! - [`roles`]: an instance's keys and files, loaded;
+//! - [`compose`]: its HTTP face, put together from the roles;
+//! - [`run`], [`check`], [`export`]: the other subcommands;
+//! - [`trust`]: what it publishes about itself.
+
+mod check;
+mod compose;
+mod config;
+mod export;
+mod init;
+mod roles;
+mod run;
+mod trust;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::init::InitArguments;
+
+/// A private Sigstore in one process: certificate authority, issuance log, attestation log and trust distribution
+#[derive(Parser)]
+#[command(name = "chancery-server", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an instance: keys, certificates, logs, configuration and trust files
+    Init(Box<InitArguments>),
+    /// Serve an instance until SIGTERM or SIGINT
+    Run {
+        /// Folder of the instance
+        dir: PathBuf,
+    },
+    /// Check an instance's configuration, keys and files, and print what was checked
+    CheckConfig {
+        /// Folder of the instance
+        dir: PathBuf,
+    },
+    /// Print the client trust configuration, or write all trust files into a folder
+    ExportTrust {
+        /// Folder of the instance
+        dir: PathBuf,
+        /// Folder to write the files into; made if it is missing
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Init(arguments) => init::init(*arguments).await,
+        Command::Run { dir } => run::run(&dir).await,
+        Command::CheckConfig { dir } => check::check(&dir),
+        Command::ExportTrust { dir, output } => export::export(&dir, output.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Help is an interface: a change of it is seen in review.
+    #[test]
+    fn help_is_as_recorded() {
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        let mut text = command.render_long_help().to_string();
+        for name in ["init", "run", "check-config", "export-trust"] {
+            let subcommand = command.find_subcommand_mut(name).unwrap();
+            text += &format!("\n==== {name}\n\n{}", subcommand.clone().term_width(100).render_long_help());
+        }
+        insta::assert_snapshot!(text);
+    }
+}

@@ -1,0 +1,133 @@
+//! `chancery-server check-config`: everything that `run` would find out, without opening a port or a log.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::bail;
+use chancery_ca::config::Location;
+use chancery_tlog::clock::{Clock, SystemClock};
+use chancery_tlog::key::Signer as _;
+
+use crate::config::Config;
+use crate::init::ROOT_KEY;
+use crate::roles::Instance;
+use crate::trust;
+
+/// What was found. Problems stop `run`, warnings do not.
+#[derive(Default)]
+struct Findings {
+    text: String,
+    problems: usize,
+}
+
+impl Findings {
+    fn good(&mut self, what: impl AsRef<str>) {
+        self.line("ok", what.as_ref());
+    }
+
+    fn warning(&mut self, what: impl AsRef<str>) {
+        self.line("warning", what.as_ref());
+    }
+
+    fn problem(&mut self, what: impl AsRef<str>) {
+        self.problems += 1;
+        self.line("problem", what.as_ref());
+    }
+
+    fn line(&mut self, mark: &str, what: &str) {
+        self.text.push_str(&format!("{mark:<8} {what}\n"));
+    }
+}
+
+/// Checks the instance in `dir` and prints what was looked at. `Err` if `run` would not start.
+pub(crate) fn check(dir: &Path) -> anyhow::Result<()> {
+    let findings = findings(dir)?;
+    std::io::stdout().write_all(findings.text.as_bytes())?;
+    match findings.problems {
+        0 => Ok(()),
+        1 => bail!("1 problem found"),
+        more => bail!("{more} problems found"),
+    }
+}
+
+fn findings(dir: &Path) -> anyhow::Result<Findings> {
+    let config = Config::load(dir)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let instance = Instance::load(config, clock.clone())?;
+    let config = &instance.config;
+    let mut findings = Findings::default();
+    findings.good(format!("chancery.toml: {} served on {}", config.url, config.listen.address));
+    if let Some(tls) = &config.listen.tls {
+        for file in [&tls.certificate, &tls.key] {
+            match std::fs::File::open(file) {
+                Ok(_) => findings.good(format!("{}: readable", file.display())),
+                Err(error) => findings.problem(format!("{}: {error}", file.display())),
+            }
+        }
+    }
+    if config.url.is_https() && config.listen.tls.is_none() && !config.listen.behind_proxy {
+        findings.warning("`url` is https, but there is no `[listen.tls]` and `behind_proxy` is false");
+    }
+    check_ca(&instance, &mut findings);
+    for log in &instance.logs {
+        let key = log.signer.public_key().kind();
+        let name = &log.config.name;
+        findings.good(format!(
+            "log `{name}`: origin {}, {key} key, Ed25519 checkpoints",
+            log.config.origin.as_str()
+        ));
+        if !log.is_created() {
+            let remedy = "restore it from a copy; a new instance is made by `init` in another folder";
+            findings.problem(format!(
+                "log `{name}`: its folder under {}/logs is missing: {remedy}",
+                dir.display()
+            ));
+        }
+    }
+    check_trust_files(&instance, &mut findings)?;
+    if let Some(ca) = instance.ca {
+        // The last of what `run` does with the files: the CA in service, without a log.
+        match ca.into_service(None, clock) {
+            Ok(_) => {}
+            Err(error) => findings.problem(format!("{error:#}")),
+        }
+    }
+    Ok(findings)
+}
+
+fn check_ca(instance: &Instance, findings: &mut Findings) {
+    let Some(ca) = &instance.ca else { return };
+    if let [issuing, ..] = ca.chain.as_slice() {
+        let until = issuing.not_after();
+        findings.good(format!("CA: {}, {} certificates, until {until}", issuing.subject(), ca.chain.len()));
+    }
+    for issuer in ca.issuers.issuers() {
+        let (Location::Url(issuer_url) | Location::Pattern(issuer_url)) = &issuer.location;
+        findings.good(format!("issuer: {issuer_url} as {}", issuer.type_name));
+    }
+    for warning in ca.issuers.warnings() {
+        findings.warning(format!("fulcio.yaml: {warning}"));
+    }
+    if instance.config.dir.join(ROOT_KEY).exists() {
+        findings
+            .warning(format!("{ROOT_KEY} is on this machine: move it offline, the server never needs it"));
+    }
+}
+
+/// The files under trust/ are for people to hand out; the server derives its own.
+fn check_trust_files(instance: &Instance, findings: &mut Findings) -> anyhow::Result<()> {
+    for document in trust::documents(&instance.identity())? {
+        let path = instance.config.dir.join("trust").join(document.name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text == document.text => {}
+            Ok(_) => findings.warning(format!(
+                "trust/{} differs from what is served: renew it with `export-trust`",
+                document.name
+            )),
+            Err(error) => findings.warning(format!("trust/{}: {error}", document.name)),
+        }
+    }
+    findings.good("trust files");
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! `chancery.toml`: what an operator says about an instance, parsed into what the roles need.
+//!
+//! The manual is the file that `init` writes. Unknown keys are refused, relative paths start at the instance's
+//! folder, and environment variables `CHANCERY_…` win over the file. After [`Config::load`] every value has been
+//! checked as far as that needs no other file and no socket.
+
+mod log;
+mod url;
+
+use std::path::{Path, PathBuf};
+
+use chancery_tlog::clock::Timestamp;
+use chancery_tlog::serve::key_file::Passphrase;
+use chancery_tlog::serve::{Limits, ListenSettings, SettingsError};
+use figment::Figment;
+use figment::providers::{Env, Format as _, Toml};
+use serde::{Deserialize, Deserializer};
+
+pub(crate) use self::log::{Dialect, LogConfig};
+pub(crate) use self::url::BaseUrl;
+
+/// Name of the file in an instance's folder.
+pub(crate) const FILE: &str = "chancery.toml";
+
+/// What is wrong with a configuration. Every message names the place and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// There is no file.
+    #[error("{} is missing: is this the folder that `chancery-server init` made?", .0.display())]
+    Missing(PathBuf),
+    /// It is no TOML, a key is unknown or missing, or a value has the wrong form.
+    #[error("{FILE}: {0}")]
+    Form(#[from] Box<figment::Error>),
+    /// A value makes no sense.
+    #[error("{FILE}: `{key}`: {problem}")]
+    Value {
+        /// Path of the key.
+        key: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A value of `[listen]` or `[limits]` makes no sense.
+    #[error("{FILE}: {0}")]
+    Listen(#[from] SettingsError),
+}
+
+impl ConfigError {
+    fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), problem: problem.into() }
+    }
+}
+
+/// A checked configuration. All paths are ready to be opened.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The instance's folder.
+    pub(crate) dir: PathBuf,
+    /// The address that clients use.
+    pub(crate) url: BaseUrl,
+    /// What unlocks the keys.
+    pub(crate) passphrase: Option<Passphrase>,
+    /// Listener.
+    pub(crate) listen: ListenSettings,
+    /// Bounds.
+    pub(crate) limits: Limits,
+    /// JSON logs.
+    pub(crate) json_logs: bool,
+    /// The certificate authority, if this process is one.
+    pub(crate) ca: Option<CaConfig>,
+    /// The logs of this process.
+    pub(crate) logs: Vec<LogConfig>,
+}
+
+/// The certificate authority.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CaConfig {
+    /// PEM chain, issuing certificate first.
+    pub(crate) chain: PathBuf,
+    /// Key of the issuing certificate.
+    pub(crate) key: PathBuf,
+    /// Fulcio configuration.
+    pub(crate) issuers: PathBuf,
+    /// Issuers on loopback may do without TLS.
+    #[serde(default)]
+    pub(crate) development: bool,
+    /// Start of trust.
+    #[serde(deserialize_with = "rfc3339")]
+    pub(crate) since: Timestamp,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    url: String,
+    passphrase: Option<Passphrase>,
+    listen: ListenSettings,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    logging: Logging,
+    ca: Option<CaConfig>,
+    #[serde(default)]
+    log: Vec<LogConfig>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logging {
+    #[serde(default)]
+    json: bool,
+}
+
+impl Config {
+    /// Reads the configuration of the instance in `dir`, with the environment on top.
+    pub(crate) fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join(FILE);
+        if !path.is_file() {
+            return Err(ConfigError::Missing(path));
+        }
+        Self::from_sources(dir, Figment::from(Toml::file_exact(path)).merge(environment()))
+    }
+
+    /// Parses a configuration's text for the instance in `dir`. The environment is left out.
+    pub(crate) fn parse(dir: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::from_sources(dir, Figment::from(Toml::string(text)))
+    }
+
+    fn from_sources(dir: &Path, sources: Figment) -> Result<Self, ConfigError> {
+        let file: File = sources.extract().map_err(Box::new)?;
+        let url = BaseUrl::parse(&file.url).map_err(|problem| ConfigError::value("url", problem))?;
+        file.listen.check()?;
+        file.limits.check()?;
+        log::check(&file.log)?;
+        if file.ca.is_some() && !file.log.iter().any(|log| log.dialect.is_ct()) {
+            let problem = "a CA needs an issuance log in this file: add a `[[log]]` with `dialect = \"ct\"`";
+            return Err(ConfigError::value("ca", problem));
+        }
+        if file.ca.is_none() && file.log.is_empty() {
+            return Err(ConfigError::value("log", "there is nothing to serve: add `[ca]` or a `[[log]]`"));
+        }
+        let config = Self {
+            dir: dir.to_owned(),
+            url,
+            passphrase: file.passphrase,
+            listen: file.listen,
+            limits: file.limits,
+            json_logs: file.logging.json,
+            ca: file.ca,
+            logs: file.log,
+        };
+        Ok(config.with_resolved_paths())
+    }
+
+    /// Folder of a log's store.
+    pub(crate) fn store_of(&self, log: &LogConfig) -> PathBuf {
+        self.dir.join("logs").join(&log.name)
+    }
+
+    fn with_resolved_paths(mut self) -> Self {
+        let dir = self.dir.clone();
+        let resolve = |path: &mut PathBuf| *path = dir.join(&*path);
+        if let Some(Passphrase::File(file)) = &mut self.passphrase {
+            resolve(file);
+        }
+        if let Some(tls) = &mut self.listen.tls {
+            [&mut tls.certificate, &mut tls.key].into_iter().for_each(resolve);
+        }
+        if let Some(ca) = &mut self.ca {
+            [&mut ca.chain, &mut ca.key, &mut ca.issuers].into_iter().for_each(resolve);
+        }
+        for log in &mut self.logs {
+            [&mut log.key, &mut log.checkpoint_key].into_iter().for_each(resolve);
+            if let Dialect::Ct { roots: Some(roots) } = &mut log.dialect {
+                resolve(roots);
+            }
+        }
+        self
+    }
+}
+
+/// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
+/// the log filter) and are none of our business.
+fn environment() -> Env {
+    const TABLES: [&str; 6] = ["url", "passphrase", "listen", "limits", "logging", "ca"];
+    Env::prefixed("CHANCERY_").split("__").filter(|key| {
+        let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
+        TABLES.contains(&first.as_str())
+    })
+}
+
+fn rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Timestamp::parse_rfc3339(&text)
+        .ok_or_else(|| serde::de::Error::custom("a time is written as in \"2026-11-21T22:00:00Z\""))
+}
+
+#[cfg(test)]
+mod tests;

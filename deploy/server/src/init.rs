@@ -1,0 +1,214 @@
+//! `chancery-server init`: makes an instance. The one place where keys, certificates and logs come into being.
+//!
+//! Invariant: nothing that exists is overwritten, and `chancery.toml` is written last, so a folder with one is a
+//! complete instance. A log that a server could create by itself would fork after its disk was lost.
+
+mod render;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use chancery_ca::make_root_and_intermediate;
+use chancery_tlog::clock::{Clock, SystemClock};
+use chancery_tlog::key::{KeyKind, SoftwareSigner};
+use chancery_tlog::serve::key_file::{self, Passphrase};
+use clap::{Args, ValueEnum};
+
+use crate::config::{self, BaseUrl, Config};
+use crate::roles::Instance;
+use crate::trust;
+
+pub(crate) use self::render::ROOT_KEY;
+#[cfg(test)]
+pub(crate) use self::render::SAMPLE;
+
+/// Address of a listener if the URL names none on this machine.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// What an instance is made from.
+#[derive(Args, Debug)]
+pub(crate) struct InitArguments {
+    /// Folder to make the instance in; it must not exist, or be empty
+    dir: PathBuf,
+    /// Address that clients will use, without a path
+    #[arg(long, value_name = "URL")]
+    url: String,
+    /// Address to listen on [default: that of --url if it is a loopback address, else 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Address for Prometheus metrics [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+    /// Organization in the certificates of the CA [default: the host of --url]
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+    /// Kind of the CA's keys
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = CaKey::P256)]
+    ca_key: CaKey,
+    /// Configuration file of Fulcio with the issuers whose tokens are honoured
+    #[arg(long, value_name = "FILE", conflicts_with = "issuer")]
+    issuers: Option<PathBuf>,
+    /// The one issuer whose tokens are honoured, instead of --issuers
+    #[arg(long, value_name = "URL", default_value = "https://token.actions.githubusercontent.com")]
+    issuer: String,
+    /// What kind of issuer --issuer is
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = IssuerType::Github)]
+    issuer_type: IssuerType,
+    /// File of mode 0600 with a passphrase that encrypts all keys and is read again at every start
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Kinds of CA keys.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CaKey {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+}
+
+impl From<CaKey> for KeyKind {
+    fn from(kind: CaKey) -> Self {
+        match kind {
+            CaKey::P256 => Self::EcdsaP256,
+            CaKey::P384 => Self::EcdsaP384,
+        }
+    }
+}
+
+/// Issuers that need nothing but a URL.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IssuerType {
+    /// GitHub Actions, or what looks like it.
+    Github,
+    /// GitLab CI on gitlab.com.
+    Gitlab,
+    /// Buildkite.
+    Buildkite,
+    /// CircleCI.
+    Circleci,
+    /// Codefresh.
+    Codefresh,
+    /// An OpenID provider of people with verified e-mail addresses.
+    Email,
+    /// Service accounts of a Kubernetes cluster.
+    Kubernetes,
+}
+
+/// Makes the instance and says how to go on.
+pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let url = BaseUrl::parse(&arguments.url).map_err(anyhow::Error::msg).context("--url")?;
+    let (issuers, parsed) = arguments.issuers()?;
+    let passphrase = arguments.passphrase()?;
+    let text = arguments.config_text(&url, &*clock, passphrase.as_ref(), &parsed)?;
+    // The configuration is tried before anything is made: a mistake in it should leave nothing behind.
+    Config::parse(&arguments.dir, &text)?;
+
+    let dir = &arguments.dir;
+    claim(dir)?;
+    make(&arguments, &url, &issuers, &text, passphrase.as_ref(), clock)
+        .await
+        .with_context(|| format!("{} is incomplete: remove it before the next attempt", dir.display()))?;
+    talk(&format!(
+        "made an instance for {url} in {dir}\n\n\
+         next:\n  \
+         move {dir}/{ROOT_KEY} offline, together with a copy of {dir}/trust: it is needed only to replace the CA's\n  \
+         certificate, never by the server\n  \
+         read {dir}/{config} and {dir}/fulcio.yaml: whose tokens are honoured is your decision\n  \
+         chancery-server check-config {dir}\n  \
+         chancery-server run {dir}\n",
+        dir = dir.display(),
+        config = config::FILE,
+    ));
+    Ok(())
+}
+
+async fn make(
+    arguments: &InitArguments,
+    url: &BaseUrl,
+    issuers: &str,
+    text: &str,
+    passphrase: Option<&Passphrase>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<()> {
+    let dir = &arguments.dir;
+    for folder in ["keys", "trust", "logs"] {
+        make_folder(&dir.join(folder))?;
+    }
+    let organization = arguments.organization.as_deref().unwrap_or(url.host());
+    let ca = make_root_and_intermediate(organization, arguments.ca_key.into(), &*clock)?;
+    let generate = |kind| SoftwareSigner::generate(kind).map(Arc::new);
+    let keys = [
+        (ROOT_KEY, ca.root_key.clone()),
+        ("keys/ca.key", ca.issuing_key.clone()),
+        ("keys/ct.key", generate(KeyKind::EcdsaP256)?),
+        ("keys/ct.checkpoint.key", generate(KeyKind::Ed25519)?),
+        ("keys/rekor-v1.key", generate(KeyKind::EcdsaP256)?),
+        ("keys/rekor-v1.checkpoint.key", generate(KeyKind::Ed25519)?),
+    ];
+    for (path, key) in &keys {
+        key_file::store(&dir.join(path), key, passphrase)?;
+    }
+    write(&dir.join("trust/ca-chain.pem"), &ca.chain_pem())?;
+    write(&dir.join("fulcio.yaml"), issuers)?;
+
+    let instance = Instance::load(Config::parse(dir, text)?, clock.clone())?;
+    for log in &instance.logs {
+        log.create(clock.clone()).await.with_context(|| format!("log `{}`", log.config.name))?;
+    }
+    for document in trust::documents(&instance.identity())? {
+        let path = dir.join("trust").join(document.name);
+        // The chain is there already, and is what the configuration reads.
+        if document.name != "ca-chain.pem" {
+            write(&path, &document.text)?;
+        }
+    }
+    write(&dir.join(config::FILE), text)
+}
+
+/// Makes sure of an empty folder that only its owner can read: names of repositories will be in it.
+fn claim(dir: &Path) -> anyhow::Result<()> {
+    let occupied = match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            false
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
+    };
+    if occupied {
+        bail!("{} is not empty and nothing is ever overwritten: choose another folder", dir.display());
+    }
+    restrict(dir)
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(path).with_context(|| format!("cannot make {}", path.display()))?;
+    restrict(path)
+}
+
+fn restrict(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("cannot set the mode of {}", dir.display()))
+}
+
+/// Writes a new file and makes it durable.
+pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Talk goes to standard error; standard output is for data.
+fn talk(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

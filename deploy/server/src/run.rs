@@ -1,0 +1,154 @@
+//! `chancery-server run`: serves an instance until it is told to stop, or has to.
+//!
+//! Order of a shutdown: stop accepting, answer what was accepted, and only then stop the sequencers those answers
+//! wait for. A sequencer that ends by itself does not know what is stored any more: the process ends with a failure,
+//! and the next start finds out. Every task here is joined.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use chancery_tlog::clock::{Clock, SystemClock};
+use chancery_tlog::serve::{Limits, Listener, logging, metrics};
+use chancery_tlog::server::log::Sequencer;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::compose::{self, Application};
+use crate::config::Config;
+use crate::roles::Instance;
+
+/// Serves the instance in `dir`.
+pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
+    let config = Config::load(dir)?;
+    logging::init(config.json_logs)?;
+    let recorder = metrics::install()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let instance = Instance::load(config, clock.clone())?;
+    let listener = Listener::bind(&instance.config.listen, &instance.config.limits).await?;
+    let metrics_listener = match instance.config.listen.metrics_listener() {
+        Some(settings) => Some(Listener::bind(&settings, &Limits::default()).await.context("metrics")?),
+        None => None,
+    };
+    let Application { router, sequencers } = compose::application(instance, &clock).await?;
+
+    let accepting = CancellationToken::new();
+    let mut servers = JoinSet::new();
+    let ready = announcement(&listener, metrics_listener.as_ref());
+    servers.spawn(serve(listener, router, accepting.clone()));
+    if let Some(listener) = metrics_listener {
+        servers.spawn(serve(listener, metrics::router(recorder.clone()), accepting.clone()));
+    }
+    let upkeep = recorder.upkeep(accepting.clone());
+    servers.spawn(async { Ok(upkeep.await) });
+    std::io::stdout().write_all(ready.as_bytes())?;
+    std::io::stdout().flush()?;
+    supervise(servers, sequencers, accepting, stop_signal()?).await
+}
+
+async fn serve(listener: Listener, router: axum::Router, accepting: CancellationToken) -> anyhow::Result<()> {
+    Ok(listener.serve(router, accepting).await?)
+}
+
+/// Waits until a signal comes or a task fails, then ends everything in order. The first failure is the result.
+async fn supervise(
+    mut servers: JoinSet<anyhow::Result<()>>,
+    logs: Vec<(String, Sequencer)>,
+    accepting: CancellationToken,
+    signal: impl Future<Output = &'static str>,
+) -> anyhow::Result<()> {
+    let sequencing = CancellationToken::new();
+    let mut sequencers = JoinSet::new();
+    for (name, sequencer) in logs {
+        let stop = sequencing.clone();
+        sequencers.spawn(async move { sequencer.run(stop).await.with_context(|| format!("log `{name}`")) });
+    }
+    let mut outcome = tokio::select! {
+        name = signal => {
+            tracing::info!(signal = name, "stopping: answering what was accepted");
+            Ok(())
+        }
+        Some(ended) = servers.join_next() => Err(ended_early(ended, "a listener")),
+        Some(ended) = sequencers.join_next() => Err(ended_early(ended, "a sequencer")),
+    };
+    accepting.cancel();
+    while let Some(ended) = servers.join_next().await {
+        outcome = outcome.and(flatten(ended));
+    }
+    sequencing.cancel();
+    while let Some(ended) = sequencers.join_next().await {
+        outcome = outcome.and(flatten(ended));
+    }
+    match &outcome {
+        Ok(()) => tracing::info!("stopped"),
+        Err(error) => tracing::error!(error = format!("{error:#}"), "stopped by a failure"),
+    }
+    outcome
+}
+
+type Ended = Result<anyhow::Result<()>, tokio::task::JoinError>;
+
+fn flatten(ended: Ended) -> anyhow::Result<()> {
+    ended.unwrap_or_else(|error| Err(anyhow!("a task panicked: {error}")))
+}
+
+fn ended_early(ended: Ended, who: &str) -> anyhow::Error {
+    flatten(ended).err().unwrap_or_else(|| anyhow!("{who} ended by itself"))
+}
+
+fn announcement(listener: &Listener, metrics: Option<&Listener>) -> String {
+    let metrics =
+        metrics.map(|listener| format!("metrics on {}/metrics\n", listener.url())).unwrap_or_default();
+    format!("{metrics}listening on {}\n", listener.url())
+}
+
+/// Resolves with the name of the first signal to stop. Registered before anyone can send one to a ready server.
+fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_stops_the_servers_without_failure() {
+        let accepting = CancellationToken::new();
+        let mut servers = JoinSet::new();
+        let stop = accepting.clone();
+        servers.spawn(async move {
+            stop.cancelled().await;
+            Ok(())
+        });
+        supervise(servers, Vec::new(), accepting, async { "SIGTERM" }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_fails_ends_the_process_with_its_reason() {
+        let mut servers = JoinSet::new();
+        servers.spawn(async { Err(anyhow!("the socket is gone")) });
+        let accepting = CancellationToken::new();
+        let stop = accepting.clone();
+        servers.spawn(async move {
+            stop.cancelled().await;
+            Ok(())
+        });
+        let never = async {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            "never"
+        };
+        let error = supervise(servers, Vec::new(), accepting, never).await.unwrap_err();
+        assert_eq!(error.to_string(), "the socket is gone");
+    }
+}
