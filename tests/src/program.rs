@@ -51,6 +51,11 @@ impl Program {
         }
     }
 
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it wrote so far.
     pub fn output(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.output)?).into_owned())

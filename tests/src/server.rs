@@ -75,6 +75,11 @@ impl Server {
         Ok(())
     }
 
+    /// Process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Program::id)
+    }
+
     /// Base URL.
     pub fn url(&self) -> &str {
         &self.url
