@@ -84,14 +84,25 @@ impl Cosign {
         program::run(&mut command)
     }
 
-    /// Anything else.
+    /// A command that signs with a key of our own (made by `generate-key-pair`, without a password), no certificate.
+    pub fn sign_with_key<S: AsRef<OsStr>>(&self, verb: &str, key: &str, arguments: &[S]) -> Result<Outcome> {
+        program::run(self.command(verb).args(&self.signing).args(["--key", key]).args(arguments))
+    }
+
+    /// Anything else, in the client's home.
     pub fn run<S: AsRef<OsStr>>(&self, verb: &str, arguments: &[S]) -> Result<Outcome> {
         program::run(self.command(verb).args(arguments))
+    }
+
+    /// A file in the client's home.
+    pub fn file(&self, name: &str) -> String {
+        self.home.join(name).display().to_string()
     }
 
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         program::isolate(&mut command, &self.home);
+        command.current_dir(&self.home).env("COSIGN_PASSWORD", "");
         command.args(verb.split(' ')).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -101,6 +101,23 @@ async fn verification_needs_no_network() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn we_verify_a_bundle_that_cosign_signed_with_a_key() -> Result<()> {
+    let instance = Instance::start().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    let bundle = instance.scratch().join("bundle.json").display().to_string();
+    let (cosign, chancery) = (Cosign::v3(&instance)?, Chancery::trusting(&instance)?);
+    cosign.run("generate-key-pair", &[""; 0])?.success()?;
+    cosign
+        .sign_with_key("sign-blob", &cosign.file("cosign.key"), &["--bundle", &bundle, &file])?
+        .success()?;
+    let verify = |key: &str| chancery.run(&["verify", "--key", key, "--bundle", &bundle, &file]);
+    verify(&cosign.file("cosign.pub"))?.success()?;
+    let stranger = instance.server.trust("rekor.pub").display().to_string();
+    verify(&stranger)?.refused(1, &["signature"])?;
+    Ok(())
+}
+
 fn verify(chancery: &Chancery, policy: &[String; 4], arguments: &[&str]) -> Result<chancery_tests::Outcome> {
     let policy = policy.each_ref().map(String::as_str);
     chancery.run(&[&["verify"], &policy[..], arguments].concat())
