@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::der_parser::Oid;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
@@ -224,22 +225,18 @@ fn decides(oid: &str) -> bool {
     matches!(oid, "2.5.29.15" | "2.5.29.17" | "2.5.29.19" | "2.5.29.37")
 }
 
-fn extended_key_usages(usages: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<String> {
-    const FLAGS: [(&str, fn(&x509_parser::extensions::ExtendedKeyUsage<'_>) -> bool); 7] = [
-        ("2.5.29.37.0", |usages| usages.any),
-        ("1.3.6.1.5.5.7.3.1", |usages| usages.server_auth),
-        ("1.3.6.1.5.5.7.3.2", |usages| usages.client_auth),
-        (super::oid::CODE_SIGNING, |usages| usages.code_signing),
-        ("1.3.6.1.5.5.7.3.4", |usages| usages.email_protection),
-        ("1.3.6.1.5.5.7.3.8", |usages| usages.time_stamping),
-        ("1.3.6.1.5.5.7.3.9", |usages| usages.ocsp_signing),
+fn extended_key_usages(usages: &ExtendedKeyUsage<'_>) -> Vec<String> {
+    let named = [
+        (usages.any, "2.5.29.37.0"),
+        (usages.server_auth, "1.3.6.1.5.5.7.3.1"),
+        (usages.client_auth, "1.3.6.1.5.5.7.3.2"),
+        (usages.code_signing, super::oid::CODE_SIGNING),
+        (usages.email_protection, "1.3.6.1.5.5.7.3.4"),
+        (usages.time_stamping, "1.3.6.1.5.5.7.3.8"),
+        (usages.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
     ];
-    FLAGS
-        .iter()
-        .filter(|(_, holds)| holds(usages))
-        .map(|(oid, _)| (*oid).to_owned())
-        .chain(usages.other.iter().map(x509_parser::der_parser::Oid::to_id_string))
-        .collect()
+    let named = named.into_iter().filter(|(listed, _)| *listed).map(|(_, oid)| oid.to_owned());
+    named.chain(usages.other.iter().map(Oid::to_id_string)).collect()
 }
 
 /// Whether this is an e-mail address, DNS name or URI that is none.

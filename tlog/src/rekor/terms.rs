@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{MAX_INDEX_KEYS, Verifier};
-use crate::certificate::{SubjectName, oid};
+use crate::certificate::{Certificate, SubjectName, oid};
 
 /// Payload type of in-toto statements.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -45,7 +45,7 @@ impl Terms {
         let hash = verifier.pem_hash().to_hex();
         self.add(&hash);
         self.add_hash("sha256", &hash);
-        let names = verifier.certificate().map(|certificate| certificate.subject_names()).unwrap_or_default();
+        let names = verifier.certificate().map(Certificate::subject_names).unwrap_or_default();
         for name in names {
             match name {
                 SubjectName::Other { oid, .. } if oid != oid::FULCIO_USERNAME => {}

@@ -334,15 +334,17 @@ fn public_key(trusted: &TrustedKey) -> Result<PublicKey, Obstacle> {
 
 /// Whether `PublicKeyDetails` names another family of keys.
 fn contradicts(details: &str, kind: KeyKind) -> bool {
-    const FAMILIES: [(&str, fn(KeyKind) -> bool); 6] = [
-        ("PKIX_ECDSA_P256", |kind| kind == KeyKind::EcdsaP256),
-        ("PKIX_ECDSA_P384", |kind| kind == KeyKind::EcdsaP384),
-        ("PKIX_ECDSA_P521", |kind| kind == KeyKind::EcdsaP521),
-        ("PKIX_ED25519", |kind| kind == KeyKind::Ed25519),
-        ("PKIX_RSA", |kind| matches!(kind, KeyKind::Rsa(_))),
-        ("PKCS1_RSA", |kind| matches!(kind, KeyKind::Rsa(_))),
-    ];
-    FAMILIES.iter().any(|(prefix, holds)| details.starts_with(prefix) && !holds(kind))
+    let is_rsa = matches!(kind, KeyKind::Rsa(_));
+    [
+        ("PKIX_ECDSA_P256", kind == KeyKind::EcdsaP256),
+        ("PKIX_ECDSA_P384", kind == KeyKind::EcdsaP384),
+        ("PKIX_ECDSA_P521", kind == KeyKind::EcdsaP521),
+        ("PKIX_ED25519", kind == KeyKind::Ed25519),
+        ("PKIX_RSA", is_rsa),
+        ("PKCS1_RSA", is_rsa),
+    ]
+    .iter()
+    .any(|(family, holds)| details.starts_with(family) && !holds)
 }
 
 fn authority(authority: &Authority) -> Result<TrustedAuthority, Obstacle> {

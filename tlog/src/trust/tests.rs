@@ -164,13 +164,8 @@ fn an_error_names_the_member() {
     let good = instance();
     for (pointer, value, message) in cases {
         let mut json = good.clone();
-        match json.pointer_mut(pointer) {
-            Some(member) => *member = value,
-            None => {
-                let (parent, name) = pointer.rsplit_once('/').unwrap();
-                json.pointer_mut(parent).unwrap()[name] = value;
-            }
-        }
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        json.pointer_mut(parent).unwrap()[name] = value;
         assert_eq!(keyring(&json).unwrap_err().to_string(), message, "{pointer}");
     }
     let mut json = good;
