@@ -172,3 +172,6 @@ fn refuse(tickets: Vec<Ticket>, refusal: &AddError) {
         ticket.refuse(refusal.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! commit, the signed head included, survives power loss. Design: one atomic verb, three outcomes.
 
 #[cfg(test)]
-mod conformance;
+pub(in crate::server) mod conformance;
 mod faulty;
 mod memory;
 mod rocks;

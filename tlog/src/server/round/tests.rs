@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::{Checkpoint, Origin};
+use crate::clock::FixedClock;
 use crate::key::{KeyKind, SoftwareSigner};
 use crate::merkle::{Hash, NodeId, leaf_hash, verify_inclusion};
 use crate::note::Note;
@@ -218,6 +219,44 @@ async fn readers_see_the_head_before_submitters_are_answered() {
     let Receipt { leaf_hash, proof, head, .. } = &*receipt;
     verify_inclusion(leaf_hash, 1, 2, proof, &head.root).unwrap();
     assert_eq!(store.open().await.unwrap().as_ref(), Some(&**head));
+}
+
+#[tokio::test]
+async fn entries_that_do_not_hash_to_their_leaves_do_not_open() {
+    let (store, face, tree) = (Memory::new(), face(), Tree::empty());
+    let batch = tree.integrate(submissions(0..3), Timestamp::from_seconds(9));
+    let mut signed = batch.check(&tree).unwrap().sign(&face).unwrap();
+    // As if the disk had lost a bit after the commit.
+    signed.batch.entries[1].entry.leaf = bytes::Bytes::from_static(b"leaf I");
+    signed.commit(&store, None).await.unwrap();
+    let clock = FixedClock::new(Timestamp::from_seconds(9));
+    let refused = restore(&store, &face, &clock).await.err().expect("must not open");
+    assert!(refused.to_string().contains("entry 1 does not hash to its leaf"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_not_what_its_checkpoint_says_does_not_open() {
+    let (store, face, tree) = (Memory::new(), face(), Tree::empty());
+    let batch = tree.integrate(submissions(0..3), Timestamp::from_seconds(9));
+    let mut signed = batch.check(&tree).unwrap().sign(&face).unwrap();
+    signed.head.size = 2;
+    signed.commit(&store, None).await.unwrap();
+    let clock = FixedClock::new(Timestamp::from_seconds(9));
+    let refused = restore(&store, &face, &clock).await.err().expect("must not open");
+    assert!(refused.to_string().contains("not what its checkpoint says"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_restored_tree_goes_on_where_the_log_stood() {
+    let (store, face, empty) = (Memory::new(), face(), Tree::empty());
+    let batch = empty.integrate(submissions(0..700), Timestamp::from_seconds(9));
+    let committed = batch.check(&empty).unwrap().sign(&face).unwrap().commit(&store, None).await.unwrap();
+    let tree = committed.publish(Vec::new(), |_| ());
+    let clock = FixedClock::new(Timestamp::from_seconds(9));
+    let (restored, published) = restore(&store, &face, &clock).await.unwrap();
+    assert_eq!((restored.size(), published.head().size), (700, 700));
+    assert_eq!(restored.edge, tree.edge);
+    assert_eq!(restored.tiles, tree.tiles);
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ impl Inner {
         }
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        self.db.write_opt(batch, &synced).map_err(|e| outcome(&e))?;
+        self.db.write_opt(batch, &synced).map_err(|e| outcome(e.kind(), failed("committing", e)))?;
         *stored = Some(head);
         Ok(())
     }
@@ -304,18 +304,16 @@ fn failed(doing: &'static str, reason: impl ToString) -> StoreError {
 }
 
 /// What a failed write means for the log.
-fn outcome(error: &rocksdb::Error) -> CommitError {
-    let cause = failed("committing", error);
-    match error.kind() {
+fn outcome(kind: ErrorKind, cause: StoreError) -> CommitError {
+    match kind {
         // Raised while RocksDB admits a write, before it touches the write-ahead log: the batch is refused
-        // (InvalidArgument, NotSupported), the writer would have to wait (Incomplete, Busy, TryAgain, TimedOut),
-        // or the database closes (ShutdownInProgress).
+        // (InvalidArgument, NotSupported), the writer would have to wait (Incomplete, Busy, TryAgain), or the
+        // database closes (ShutdownInProgress).
         ErrorKind::InvalidArgument
         | ErrorKind::NotSupported
         | ErrorKind::Incomplete
         | ErrorKind::Busy
         | ErrorKind::TryAgain
-        | ErrorKind::TimedOut
         | ErrorKind::ShutdownInProgress => CommitError::NotApplied(cause),
         // Everything else, IOError and a full disk above all, can come from the append or from the fsync after it,
         // when the record may be on the disk already. Guessing wrong here forks the log.
@@ -335,3 +333,6 @@ fn opening_error(path: &Path, error: &rocksdb::Error) -> StoreError {
         _ => StoreError::Engine { doing: "opening the database", reason: format!("{at}: {text}") },
     }
 }
+
+#[cfg(test)]
+mod tests;
