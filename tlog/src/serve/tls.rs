@@ -50,6 +50,8 @@ pub enum TlsError {
 /// The current identity and where it came from.
 pub(super) struct Identity {
     files: TlsFiles,
+    /// Version of the files that the first read saw, or an older one: a change during start is not missed.
+    loaded: Version,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -58,8 +60,9 @@ type Version = [Option<(SystemTime, u64)>; 2];
 
 impl Identity {
     pub(super) fn load(files: &TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let loaded = version(files);
         let current = RwLock::new(Arc::new(read_pair(files)?));
-        Ok(Arc::new(Self { files: files.clone(), current }))
+        Ok(Arc::new(Self { files: files.clone(), loaded, current }))
     }
 
     /// The rustls configuration: HTTP/2 and HTTP/1.1 by ALPN, no client certificates.
@@ -75,9 +78,9 @@ impl Identity {
 
     /// Takes over the files' identity whenever they change, until `shutdown`.
     pub(super) async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut seen = self.version();
+        let mut seen = self.loaded;
         while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
-            let now = self.version();
+            let now = version(&self.files);
             if now == seen {
                 continue;
             }
@@ -98,11 +101,11 @@ impl Identity {
         }
     }
 
-    fn version(&self) -> Version {
-        [&self.files.certificate, &self.files.key].map(|path| {
-            let data = std::fs::metadata(path).ok()?;
-            Some((data.modified().ok()?, data.len()))
-        })
+    /// DER of the server certificate in use.
+    #[cfg(test)]
+    pub(super) fn end_entity(&self) -> Vec<u8> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.end_entity_cert().unwrap().to_vec()
     }
 }
 
@@ -116,6 +119,13 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({})", self.files.certificate.display())
     }
+}
+
+fn version(files: &TlsFiles) -> Version {
+    [&files.certificate, &files.key].map(|path| {
+        let data = std::fs::metadata(path).ok()?;
+        Some((data.modified().ok()?, data.len()))
+    })
 }
 
 fn read_pair(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
