@@ -11,6 +11,8 @@
 //! that are not hashed (`extra`) and search terms. The dialects are renderings on top of [`log::Log`].
 
 pub mod ct;
+#[cfg(test)]
+mod fixture;
 pub mod log;
 mod meters;
 mod pool;

@@ -1,1 +1,132 @@
+use http::HeaderMap;
 
+use super::super::fixture::{Answer, RunningLog, get, send};
+use super::super::log::Submission;
+use super::*;
+use crate::merkle::{CompactRange, Hash, leaf_hash};
+use crate::tile::decode_bundle;
+
+const SIZE: u64 = 300;
+
+/// A log of 300 entries: one full tile, and 44 leaves in a partial one.
+async fn face() -> (Router, RunningLog) {
+    let running = RunningLog::start(None).await;
+    let adds = (0..SIZE).map(|n| {
+        let leaf = bytes::Bytes::from(format!("an entry that compresses well, number {n}"));
+        let submission =
+            Submission { identity: leaf_hash(&leaf), leaf, extra: bytes::Bytes::new(), terms: vec![] };
+        running.log.add(submission)
+    });
+    for added in futures::future::join_all(adds).await {
+        added.unwrap();
+    }
+    (router(running.log.clone()), running)
+}
+
+fn hashes(answer: &Answer) -> Vec<Hash> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.body.chunks(32).map(|hash| Hash::from_slice(hash).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_checkpoint_is_text_of_the_current_head_and_not_kept() {
+    let (router, running) = face().await;
+    let answer = get(&router, "/checkpoint").await;
+    assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-cache");
+    assert_eq!(answer.text(), running.log.head().checkpoint);
+}
+
+#[tokio::test]
+async fn tiles_add_up_to_the_root() {
+    let (router, running) = face().await;
+    let (full, partial) =
+        (hashes(&get(&router, "/tile/0/000").await), hashes(&get(&router, "/tile/0/001.p/44").await));
+    assert_eq!((full.len(), partial.len()), (256, 44));
+    let mut range = CompactRange::new();
+    for leaf in full.iter().chain(&partial) {
+        range.append(*leaf, |_, _| {});
+    }
+    assert_eq!(range.root(), running.log.head().root);
+    let mut first = CompactRange::new();
+    full.iter().for_each(|leaf| first.append(*leaf, |_, _| {}));
+    assert_eq!(hashes(&get(&router, "/tile/1/000.p/1").await), [first.root()]);
+}
+
+#[tokio::test]
+async fn entry_bundles_hold_the_leaves() {
+    let (router, _running) = face().await;
+    for (bundle, tile) in
+        [("/tile/entries/000", "/tile/0/000"), ("/tile/entries/001.p/44", "/tile/0/001.p/44")]
+    {
+        let answer = get(&router, bundle).await;
+        let leaves: Vec<_> = decode_bundle(&answer.body).unwrap().into_iter().map(leaf_hash).collect();
+        assert_eq!(leaves, hashes(&get(&router, tile).await));
+    }
+}
+
+#[tokio::test]
+async fn a_partial_tile_is_answered_after_the_full_one_exists() {
+    let (router, _running) = face().await;
+    let full = hashes(&get(&router, "/tile/0/000").await);
+    assert_eq!(hashes(&get(&router, "/tile/0/000.p/17").await), full[..17]);
+    let bundle = get(&router, "/tile/entries/000.p/17").await;
+    assert_eq!(decode_bundle(&bundle.body).unwrap().len(), 17);
+}
+
+#[tokio::test]
+async fn a_tile_that_does_not_exist_is_404() {
+    let (router, _running) = face().await;
+    for path in [
+        "/tile/0/001",
+        "/tile/0/001.p/45",
+        "/tile/0/002.p/1",
+        "/tile/1/000",
+        "/tile/1/000.p/2",
+        "/tile/2/000.p/1",
+        "/tile/entries/001",
+        "/tile/0/000.p/0",
+        "/tile/0/000.p/256",
+        "/tile/00/000",
+        "/tile/0/0",
+        "/tile/0/x001",
+        "/tile/64/000",
+        "/tile/entries/",
+        "/tile/0/../checkpoint",
+        "/tile/data/000",
+    ] {
+        assert_eq!(get(&router, path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn full_tiles_are_immutable_and_bundles_are_for_the_reader_alone() {
+    let (router, _running) = face().await;
+    let rows = [
+        ("/tile/0/000", "public, max-age=31536000, immutable"),
+        ("/tile/0/001.p/44", "public, max-age=60"),
+        ("/tile/entries/000", "private, max-age=31536000, immutable"),
+        ("/tile/entries/001.p/44", "private, max-age=60"),
+    ];
+    for (path, caching) in rows {
+        let answer = get(&router, path).await;
+        assert_eq!(answer.header("cache-control"), caching, "{path}");
+        assert_eq!(answer.header("content-type"), "application/octet-stream", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn bundles_are_compressed_for_whoever_accepts_gzip_and_hash_tiles_never() {
+    let (router, _running) = face().await;
+    let gzip = [("accept-encoding", "gzip")];
+    let plain = get(&router, "/tile/entries/000").await;
+    let packed = send(&router, "GET", "/tile/entries/000", &gzip, "").await;
+    let encoding = |headers: &HeaderMap| headers.get("content-encoding").cloned();
+    assert_eq!(encoding(&plain.headers), None);
+    assert_eq!(encoding(&packed.headers).unwrap(), "gzip");
+    assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() < plain.body.len() / 2);
+    assert!(
+        packed.headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("accept-encoding"))
+    );
+    assert_eq!(encoding(&send(&router, "GET", "/tile/0/000", &gzip, "").await.headers), None);
+}
