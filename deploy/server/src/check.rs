@@ -16,9 +16,11 @@ use crate::trust;
 
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
-struct Findings {
-    text: String,
-    problems: usize,
+pub(crate) struct Findings {
+    /// One line for each.
+    pub(crate) text: String,
+    /// How many of them stop `run`.
+    pub(crate) problems: usize,
 }
 
 impl Findings {
@@ -51,7 +53,8 @@ pub(crate) fn check(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn findings(dir: &Path) -> anyhow::Result<Findings> {
+/// Looks at everything.
+pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     let config = Config::load(dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(config, clock.clone())?;

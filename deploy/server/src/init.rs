@@ -212,3 +212,6 @@ pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 fn talk(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,9 +118,40 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use chancery_tlog::checkpoint::Origin;
+    use chancery_tlog::key::{KeyKind, Signer, SoftwareSigner};
+    use chancery_tlog::server::log::{AddError, Log, LogSettings, Submission};
+    use chancery_tlog::server::store::{Fault, Faulty, Memory};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_commit_of_unknown_outcome_ends_the_process_with_a_failure() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let signer: Arc<dyn Signer> = Arc::new(SoftwareSigner::generate(KeyKind::Ed25519).unwrap());
+        let settings = LogSettings::new(Origin::new("log.example").unwrap());
+        let store = Faulty::new(Memory::new());
+        Log::create(&settings, &store, signer.clone(), &*clock, None).await.unwrap();
+        store.plan([Some(Fault::UnknownBefore)]);
+        let (log, sequencer) = Log::open(settings, Arc::new(store), signer, clock).await.unwrap();
+
+        let accepting = CancellationToken::new();
+        let mut servers = JoinSet::new();
+        let stop = accepting.clone();
+        servers.spawn(async move {
+            stop.cancelled().await;
+            Ok(())
+        });
+        let submitted = tokio::spawn(async move {
+            let leaf = bytes::Bytes::from_static(b"leaf");
+            let identity = chancery_tlog::merkle::Hash::digest(&leaf);
+            log.add(Submission { identity, leaf, extra: bytes::Bytes::new(), terms: Vec::new() }).await
+        });
+        let sequencers = vec![("attestations".to_owned(), sequencer)];
+        let error = supervise(servers, sequencers, accepting, std::future::pending()).await.unwrap_err();
+        assert!(format!("{error:#}").starts_with("log `attestations`: a commit may or may not"), "{error:#}");
+        assert!(matches!(submitted.await.unwrap(), Err(AddError::Unknown)));
+    }
 
     #[tokio::test]
     async fn a_signal_stops_the_servers_without_failure() {
@@ -144,11 +175,7 @@ mod tests {
             stop.cancelled().await;
             Ok(())
         });
-        let never = async {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            "never"
-        };
-        let error = supervise(servers, Vec::new(), accepting, never).await.unwrap_err();
+        let error = supervise(servers, Vec::new(), accepting, std::future::pending()).await.unwrap_err();
         assert_eq!(error.to_string(), "the socket is gone");
     }
 }

@@ -210,7 +210,10 @@ mod tests {
         let both: ClientTrustConfig = serde_json::from_str(text(&documents, CLIENT_TRUST_CONFIG)).unwrap();
         assert_eq!((&both.trusted_root, &both.signing_config), (&root, &signing));
         assert_eq!(root.media_type, TRUSTED_ROOT_TYPE);
-        assert!(!text(&documents, "trusted_root.json").contains("operator"), "cosign 2.5 knows no such member");
+        assert!(
+            !text(&documents, "trusted_root.json").contains("operator"),
+            "cosign 2.5 knows no such member"
+        );
         assert_eq!(signing.rekor_tlog_urls[0].major_api_version, 1);
         let rekor = PublicKey::from_pem(text(&documents, "rekor.pub")).unwrap();
         assert_eq!(root.tlogs[0].log_id.key_id, STANDARD.encode(rekor.fingerprint()));

@@ -1,0 +1,132 @@
+//! What `init` makes, looked at by the parts that use it.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use chancery_tlog::trust::ClientTrustConfig;
+use clap::Parser;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{check, compose};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    init: InitArguments,
+}
+
+async fn made(dir: &Path, more: &[&str]) -> anyhow::Result<()> {
+    let dir = dir.to_str().unwrap();
+    let line = ["init", dir, "--url", "http://127.0.0.1:8470", "--issuer", "http://127.0.0.1:8471"];
+    init(Line::parse_from(line.iter().chain(more)).init).await
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_new_instance_has_no_problems_and_its_keys_are_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &[]).await.unwrap();
+    let findings = check::findings(&dir).unwrap();
+    assert_eq!(findings.problems, 0, "{}", findings.text);
+    assert!(findings.text.contains("move it offline"), "{}", findings.text);
+    assert_eq!(mode(&dir), 0o700);
+    let keys: Vec<_> =
+        std::fs::read_dir(dir.join("keys")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(keys.len(), 6);
+    assert!(keys.iter().all(|key| mode(key) == 0o600), "{keys:?}");
+}
+
+#[tokio::test]
+async fn nothing_that_exists_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("precious");
+    std::fs::write(&file, "data").unwrap();
+    let refused = made(folder.path(), &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("is not empty"), "{refused}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_arguments_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    let refused = made(&dir, &["--listen", "0.0.0.0:80"]).await.unwrap_err().to_string();
+    assert!(refused.contains("plain HTTP"), "{refused}");
+    assert!(!dir.exists());
+}
+
+#[tokio::test]
+async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &[]).await.unwrap();
+    std::fs::remove_file(dir.join(ROOT_KEY)).unwrap();
+    std::fs::remove_file(dir.join("trust/trusted_root.json")).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
+    let application = compose::application(instance, &clock).await.unwrap();
+    assert_eq!(application.sequencers.len(), 2);
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/ping",
+        "/api/v1/log",
+        "/api/v2/trustBundle",
+        "/ct/ct/v1/get-sth",
+        "/ct/checkpoint",
+        "/rekor-v1/checkpoint",
+        "/rekor-v1/tile/0/000.p/1",
+        "/.well-known/chancery/ct.pub",
+    ] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(
+            application.router.clone().oneshot(request).await.unwrap().status(),
+            StatusCode::OK,
+            "{path}"
+        );
+    }
+    let request = Request::get("/.well-known/chancery/client_trust_config.json").body(Body::empty()).unwrap();
+    let answer =
+        application.router.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let trust: ClientTrustConfig = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(trust.trusted_root.certificate_authorities[0].cert_chain.certificates.len(), 2);
+}
+
+#[tokio::test]
+async fn a_passphrase_encrypts_every_key_and_is_needed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, secret) = (folder.path().join("instance"), folder.path().join("passphrase"));
+    std::fs::write(&secret, "correct horse\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    made(&dir, &["--passphrase-file", secret.to_str().unwrap()]).await.unwrap();
+    for key in std::fs::read_dir(dir.join("keys")).unwrap() {
+        let text = std::fs::read_to_string(key.unwrap().path()).unwrap();
+        assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+    }
+    assert_eq!(check::findings(&dir).unwrap().problems, 0);
+    std::fs::write(&secret, "wrong\n").unwrap();
+    let refused = check::findings(&dir).err().unwrap().to_string();
+    assert!(refused.contains("ca.key"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &[]).await.unwrap();
+    std::fs::remove_dir_all(dir.join("logs/rekor-v1")).unwrap();
+    let findings = check::findings(&dir).unwrap();
+    assert_eq!(findings.problems, 1, "{}", findings.text);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
+    let refused = compose::application(instance, &clock).await.err().unwrap();
+    assert!(format!("{refused:#}").contains("log `rekor-v1`"), "{refused:#}");
+    assert!(!dir.join("logs/rekor-v1").exists());
+}
