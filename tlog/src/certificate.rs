@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::parse::Parts;
+pub(crate) use self::parse::printable;
 use crate::clock::Timestamp;
 use crate::key::{BadSignature, KeyError, PublicKey};
 use crate::pem::Block;
@@ -150,7 +151,7 @@ impl Certificate {
     pub fn issuer_der(&self) -> &[u8] {
         &self.0.issuer_der
     }
-    /// Subject for people, RFC 4514-like: `O=Example, CN=Example CA`.
+    /// Subject for people, RFC 4514-like: `O=Example, CN=Example CA`. Control characters are replaced.
     pub fn subject(&self) -> String {
         self.0.subject.clone()
     }

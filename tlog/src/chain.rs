@@ -5,7 +5,7 @@
 //! end of a path at load, and Rekor v1's chains whose leaf may be anything. CVE-2026-24122 is the reason for
 //! "every member": an expired intermediate once verified where no log was asked.
 
-use crate::certificate::{Certificate, SubjectName, oid};
+use crate::certificate::{Certificate, oid, printable};
 use crate::clock::Timestamp;
 
 /// What a chain's leaf is used for.
@@ -261,7 +261,7 @@ fn name(certificate: &Certificate) -> String {
     }
     certificate.subject_names().first().map_or_else(
         || format!("certificate {}", hex::encode(certificate.serial())),
-        |name| SubjectName::value(name).to_owned(),
+        |name| printable(name.value()),
     )
 }
 

@@ -1,7 +1,7 @@
 //! Public keys that verify and signers that sign, for every algorithm the Sigstore clients use.
 //!
 //! Signing and verifying are aws-lc-rs; the one exception is Ed25519ph, which it does not have and which Rekor's
-//! hashedrekord needs (ed25519-dalek). `p256` parses keys for clients and cross-checks aws-lc-rs in tests.
+//! hashedrekord needs (ed25519-dalek). `p256` cross-checks aws-lc-rs in the tests.
 
 mod ed25519ph;
 mod signer;

@@ -117,7 +117,7 @@ pub(super) fn parts(der: &[u8]) -> Result<Parts, CertificateError> {
         signature: parsed.signature_value.data.to_vec(),
         subject_der: subject.as_raw().to_vec(),
         issuer_der: parsed.issuer().as_raw().to_vec(),
-        subject: subject.to_string(),
+        subject: printable(&subject.to_string()),
         organization: text(subject, "2.5.4.10"),
         common_name: text(subject, "2.5.4.3"),
         serial: serial(parsed.raw_serial())?,
@@ -140,15 +140,36 @@ fn malformed(what: &str) -> CertificateError {
 /// Where the TBSCertificate is, and its SubjectPublicKeyInfo as it stands there.
 fn outline(der: &[u8]) -> Option<(Range<usize>, &[u8])> {
     let contents = der::only(der, der::SEQUENCE)?;
-    let tbs = der::Reader::new(contents).next().filter(|value| value.tag == der::SEQUENCE)?;
+    let mut parts = der::Reader::new(contents);
+    let tbs = parts.next().filter(|value| value.tag == der::SEQUENCE)?;
+    parts.expect(der::SEQUENCE)?;
+    let signature = parts.expect(der::BIT_STRING)?;
+    if signature.first() != Some(&0) || !parts.is_empty() {
+        return None;
+    }
     let start = der.len() - contents.len();
-    let mut fields = der::Reader::new(tbs.contents);
+    Some((start..start + tbs.whole.len(), spki(tbs.contents)?))
+}
+
+/// The SubjectPublicKeyInfo of a TBSCertificate that has nothing but its optional fields after it, in their order.
+fn spki(tbs: &[u8]) -> Option<&[u8]> {
+    let mut fields = der::Reader::new(tbs);
     // Optional [0] version, then serial, signature, issuer, validity, subject; the key follows.
     let first = fields.next()?;
     for _ in 0..if first.tag == der::CONTEXT_0 { 5 } else { 4 } {
         fields.next()?;
     }
-    Some((start..start + tbs.whole.len(), fields.next()?.whole))
+    let spki = fields.next()?.whole;
+    let mut last = 0;
+    while !fields.is_empty() {
+        // [1] and [2] unique identifiers, [3] extensions.
+        let tag = fields.next()?.tag;
+        if !matches!(tag, 0x81 | 0x82 | der::CONTEXT_3) || tag <= last {
+            return None;
+        }
+        last = tag;
+    }
+    Some(spki)
 }
 
 /// Magnitude of a serial number. Zero is tolerated, as every verifier does; negative is not.
@@ -164,6 +185,11 @@ fn serial(raw: &[u8]) -> Result<Vec<u8>, CertificateError> {
 /// Times before the epoch are the epoch: nothing was signed then.
 fn instant(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Text that cannot move a terminal's cursor or break a log line.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// First attribute of this type, as text.

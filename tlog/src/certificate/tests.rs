@@ -89,6 +89,29 @@ fn bytes_after_the_certificate_are_refused() {
 }
 
 #[test]
+fn bytes_inside_of_the_certificate_that_belong_to_no_field_are_refused() {
+    let der = Authority::root("Root", |_| {}).certificate.der().to_vec();
+    let contents = crate::der::only(&der, crate::der::SEQUENCE).unwrap();
+    assert_eq!(crate::der::encode(crate::der::SEQUENCE, contents), der);
+    for extra in [&[0x05, 0x00][..], &[0x04, 0x01, 0x00]] {
+        let outside = crate::der::encode(crate::der::SEQUENCE, &[contents, extra].concat());
+        assert!(Certificate::from_der(&outside).is_err(), "after the signature");
+        let mut parts = crate::der::Reader::new(contents);
+        let tbs = parts.next().unwrap();
+        let longer = crate::der::encode(crate::der::SEQUENCE, &[tbs.contents, extra].concat());
+        let inside =
+            crate::der::encode(crate::der::SEQUENCE, &[&longer, &contents[tbs.whole.len()..]].concat());
+        assert!(Certificate::from_der(&inside).is_err(), "after the extensions");
+    }
+}
+
+#[test]
+fn a_printed_subject_has_no_control_characters() {
+    let root = Authority::root("Ro\u{1b}[2Jot\n", |_| {});
+    assert_eq!(root.certificate.subject(), "O=Example, CN=Ro\u{fffd}[2Jot\u{fffd}");
+}
+
+#[test]
 fn an_extension_that_comes_twice_is_refused() {
     let root = Authority::root("Root", |_| {});
     let twice = extension(&[1, 2, 3, 4], b"x");

@@ -114,6 +114,17 @@ fn keys_that_openssl_encrypted_are_read() {
 }
 
 #[test]
+fn a_key_without_its_public_half_is_completed() {
+    let bare = "-----BEGIN PRIVATE KEY-----
+MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCBFPMRBSVp4a9wZmCKj
+bbjTF5dKtS3w36tHDeB0iAnidQ==
+-----END PRIVATE KEY-----
+";
+    let signer = SoftwareSigner::from_pkcs8_pem(bare, None).unwrap();
+    assert_eq!(signer.public_key(), p256_signer("kav-signer").public_key());
+}
+
+#[test]
 fn p521_verifies_with_every_hash() {
     for (algorithm, hash) in [
         (&ECDSA_P521_SHA256_ASN1_SIGNING, HashAlgorithm::Sha256),
