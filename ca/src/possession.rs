@@ -12,7 +12,9 @@ use x509_parser::prelude::FromDer;
 use crate::principal::Principal;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod test_key;
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// Longest key or request that is read, in bytes. An RSA-4096 key in PEM has 800.
 const MAX_KEY: usize = 64 * 1024;
