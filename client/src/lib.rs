@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Chancery's client: make SLSA provenance and signatures against a private Sigstore, and verify those of any.
+//!
+//! Signing, from the outside in: [`instance`] says which instance is pinned, [`guard`] is the only way to a
+//! network, [`identity_token`] gets the CI job's token, [`fulcio`] and [`rekor`] are the two services, and
+//! [`sign`] puts them together and verifies what it made before anything is written.
+//!
+//! Verifying needs no network at all: [`bundle`] parses hostile input, [`trust`] reads what to trust, and
+//! [`verify`] is the list of claims that must all hold. [`dsse`], [`statement`] and [`slsa`] are the formats
+//! inside of a bundle.
+//!
+//! What this crate is not: it serves nothing, stores nothing but the pinned instance, and links no engine
+//! (`chancery-tlog` comes without its features).
+
+pub mod guard;
+pub mod identity_token;

@@ -1,0 +1,320 @@
+//! The guard: the only door to a network, and it opens to listed hosts alone.
+//!
+//! Invariant: every endpoint is known, checked and listed before the first request, so before a token exists. A
+//! guard contacts nobody else: requests to other hosts are refused, redirects are not followed, proxies of the
+//! environment are not used. The public Sigstore and GitHub instances are refused unless asked for, because what
+//! is sent there becomes public. Plain http is for loopback only. (design §6)
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use url::{Host, Url};
+
+/// Domains of the instances whose logs anyone can read, and of GitHub's.
+const PUBLIC: [&str; 4] = ["sigstore.dev", "sigstage.dev", "githubapp.com", "tuf-repo.github.com"];
+/// Largest answer that is read, in bytes.
+pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// Attempts at a request; servers under load answer 429 or 503.
+const ATTEMPTS: u32 = 4;
+/// Longest wait between two attempts.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a whole request: what cosign gives Rekor.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Why an endpoint is refused. None of them is contacted.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuardError {
+    /// A public instance.
+    #[error("`{0}` is a public instance: what is sent there, repository names included, becomes public")]
+    PublicInstance(String),
+    /// Plain http to another machine.
+    #[error("`{0}` is plain http; only loopback addresses may be")]
+    Insecure(String),
+    /// Not a web address at all.
+    #[error("`{0}` is not an http or https address without credentials")]
+    NotWeb(String),
+    /// The HTTP client.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Not on the list.
+    #[error("`{0}` is not among the hosts of this run, so it is not contacted")]
+    NotListed(String),
+    /// The server sends elsewhere.
+    #[error("{0} answers with a redirect, which is not followed")]
+    Redirect(String),
+    /// Too large.
+    #[error("{0} answers more than {MAX_ANSWER} bytes")]
+    TooLarge(String),
+    /// The network.
+    #[error("{host}: {reason}")]
+    Network {
+        /// Whom.
+        host: String,
+        /// Why, innermost reason last.
+        reason: String,
+    },
+}
+
+/// What a host is contacted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// To get the instance's trust configuration.
+    Instance,
+    /// To get an identity token.
+    IdentityToken,
+    /// To get a certificate.
+    CertificateAuthority,
+    /// To log a signature.
+    TransparencyLog,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instance => "instance",
+            Self::IdentityToken => "identity token",
+            Self::CertificateAuthority => "certificate authority",
+            Self::TransparencyLog => "transparency log",
+        })
+    }
+}
+
+/// A host of a run, and how often it was contacted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contact {
+    /// `https://host:port`.
+    pub host: String,
+    /// What for.
+    pub purposes: Vec<Purpose>,
+    /// Requests sent.
+    pub requests: u32,
+}
+
+/// A request to a listed host.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    url: Url,
+    bearer: Option<String>,
+    body: Option<String>,
+}
+
+impl Request {
+    /// GET.
+    pub fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, bearer: None, body: None }
+    }
+
+    /// POST of JSON.
+    pub fn post(url: Url, json: &serde_json::Value) -> Self {
+        Self { method: Method::POST, url, bearer: None, body: Some(json.to_string()) }
+    }
+
+    /// With a bearer token.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        Self { bearer: Some(token.to_owned()), ..self }
+    }
+}
+
+/// An answer, read whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// `Location`, if it is text.
+    pub location: Option<String>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// What the server says about a failure: the `message` of a JSON answer, or the start of its text.
+    pub fn explain(&self) -> String {
+        let message = serde_json::from_slice::<serde_json::Value>(&self.body)
+            .ok()
+            .and_then(|json| json.get("message").and_then(|m| m.as_str()).map(str::to_owned))
+            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
+        // What a server says goes to a terminal: no control characters, not endless.
+        let printable: String = message.trim().chars().filter(|c| !c.is_control()).take(300).collect();
+        format!("{} {printable}", self.status).trim_end().to_owned()
+    }
+}
+
+/// The door. See the module's documentation.
+#[derive(Debug)]
+pub struct Guard {
+    client: reqwest::Client,
+    contacts: Mutex<Vec<Contact>>,
+}
+
+impl Guard {
+    /// A guard for exactly these endpoints. Fails if any may not be contacted; `allow_public` lets the public
+    /// instances through.
+    pub fn new(endpoints: &[(Purpose, &Url)], allow_public: bool) -> Result<Self, GuardError> {
+        let mut contacts: Vec<Contact> = Vec::new();
+        for (purpose, url) in endpoints {
+            check(url, allow_public)?;
+            let host = origin(url);
+            match contacts.iter_mut().find(|contact| contact.host == host) {
+                Some(contact) if contact.purposes.contains(purpose) => {}
+                Some(contact) => contact.purposes.push(*purpose),
+                None => contacts.push(Contact { host, purposes: vec![*purpose], requests: 0 }),
+            }
+        }
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| GuardError::Client(reason(&error)))?;
+        Ok(Self { client, contacts: Mutex::new(contacts) })
+    }
+
+    /// The hosts of this run, contacted or not yet.
+    pub fn contacts(&self) -> Vec<Contact> {
+        self.contacts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request to a listed host. Repeats it while the server is overloaded or unreachable.
+    pub async fn send(&self, request: Request) -> Result<Answer, HttpError> {
+        let mut wait = Duration::from_millis(500);
+        for _ in 1..ATTEMPTS {
+            match self.send_once(&request).await {
+                Ok((answer, retry_after)) if is_overload(answer.status) => {
+                    wait = retry_after.unwrap_or(wait);
+                }
+                Err(HttpError::Network { .. }) => {}
+                done => return done.map(|(answer, _)| answer),
+            }
+            tokio::time::sleep(wait.min(MAX_WAIT)).await;
+            wait *= 2;
+        }
+        self.send_once(&request).await.map(|(answer, _)| answer)
+    }
+
+    async fn send_once(&self, request: &Request) -> Result<(Answer, Option<Duration>), HttpError> {
+        let host = origin(&request.url);
+        self.record(&host)?;
+        let network = |error: reqwest::Error| HttpError::Network {
+            host: host.clone(),
+            reason: reason(&error.without_url()),
+        };
+        let mut builder = self.client.request(request.method.clone(), request.url.clone());
+        if let Some(token) = &request.bearer {
+            builder = builder.bearer_auth(token);
+        }
+        if let Some(body) = &request.body {
+            builder = builder.header("content-type", "application/json").body(body.clone());
+        }
+        let mut response = builder.header("accept", "application/json").send().await.map_err(network)?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(HttpError::Redirect(host));
+        }
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let (location, retry_after) = (header("location"), header("retry-after"));
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(network)? {
+            if body.len() + piece.len() > MAX_ANSWER {
+                return Err(HttpError::TooLarge(host));
+            }
+            body.extend_from_slice(&piece);
+        }
+        let retry_after = retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        Ok((Answer { status: status.as_u16(), location, body }, retry_after))
+    }
+
+    fn record(&self, host: &str) -> Result<(), HttpError> {
+        let mut contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = contacts.iter_mut().find(|contact| contact.host == host);
+        let contact = listed.ok_or_else(|| HttpError::NotListed(host.to_owned()))?;
+        contact.requests += 1;
+        Ok(())
+    }
+}
+
+/// `base` with `path` appended to its own path, without doubled slashes: Fulcio answers those with 404.
+pub fn join(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+/// Whether a URL's host is this machine, by its spelling: names are not resolved.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn check(url: &Url, allow_public: bool) -> Result<(), GuardError> {
+    let is_web = matches!(url.scheme(), "https" | "http") && url.host().is_some();
+    if !is_web || !url.username().is_empty() || url.password().is_some() {
+        // Not shown whole: a refused address may carry a password.
+        return Err(GuardError::NotWeb(url.host_str().unwrap_or("<no host>").to_owned()));
+    }
+    if url.scheme() == "http" && !is_loopback(url) {
+        return Err(GuardError::Insecure(origin(url)));
+    }
+    if !allow_public && is_public(url) {
+        return Err(GuardError::PublicInstance(url.host_str().unwrap_or_default().to_owned()));
+    }
+    Ok(())
+}
+
+fn is_public(url: &Url) -> bool {
+    // `url` lower-cases hosts; a final dot names the same host.
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    PUBLIC
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+fn origin(url: &Url) -> String {
+    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+fn is_overload(status: u16) -> bool {
+    [StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE]
+        .iter()
+        .chain([&StatusCode::GATEWAY_TIMEOUT])
+        .any(|overload| overload.as_u16() == status)
+}
+
+/// An error with its causes, outermost first.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
