@@ -11,5 +11,13 @@
 //! What this crate is not: it serves nothing, stores nothing but the pinned instance, and links no engine
 //! (`chancery-tlog` comes without its features).
 
+pub mod artifact;
+pub mod bundle;
+pub mod dsse;
+pub mod ephemeral;
 pub mod guard;
 pub mod identity_token;
+pub mod slsa;
+pub mod statement;
+pub mod trust;
+pub mod verify;

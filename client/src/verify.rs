@@ -1,0 +1,292 @@
+//! Verification: the list of claims that a bundle must prove, all of them, offline.
+//!
+//! Each claim is one function in a submodule and one named line of the [`Report`]. A claim is proven, not required
+//! (with the reason), or refused; the bundle is verified only if none is refused. No claim is left out: what the
+//! policy does not ask for is said to be not required. (design §7, facts in sigstore-go `pkg/verify`)
+//!
+//! Lessons built in: the log entry is compared with the bundle member by member (CVE-2026-22703, CVE-2022-36056),
+//! the whole chain is judged at the signing time (CVE-2026-24122), and "signed by anyone" cannot be asked for.
+
+mod certificate;
+mod identity;
+mod log;
+mod policy;
+mod provenance;
+mod signature;
+
+pub use identity::Identity;
+pub use policy::{IdentityPolicy, NameRule, Policy, PolicyError, SignerPolicy, SourceUri};
+
+use chancery_tlog::certificate::Certificate;
+use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::key::{HashAlgorithm, PublicKey};
+use serde::Serialize;
+
+use crate::artifact::Artifact;
+use crate::bundle::{Bundle, Content, SigningMaterial};
+use crate::dsse;
+use crate::statement::Statement;
+use crate::trust::Trust;
+
+/// What can be proven, in the order in which it is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Claim {
+    /// The signing key signed the content.
+    Signature,
+    /// The content is about this artifact.
+    Artifact,
+    /// The log's entries say exactly what the bundle says.
+    LogEntry,
+    /// They are in the log.
+    InclusionProof,
+    /// The log signed the tree that they are in.
+    Checkpoint,
+    /// The log signed when it took them (SET), so there is a time of signing.
+    SigningTime,
+    /// A trusted authority issued the signing certificate, valid at the time of signing.
+    CertificateChain,
+    /// The certificate's issuance was logged (SCT).
+    CertificateLog,
+    /// The certificate names the expected signer.
+    Identity,
+    /// The statement is of the expected type.
+    PredicateType,
+    /// It was built from the expected source.
+    Source,
+    /// It was built by the expected builder.
+    Builder,
+    /// The provenance says nothing else than the certificate about source and builder.
+    Provenance,
+}
+
+impl Claim {
+    /// Name for people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Artifact => "artifact",
+            Self::LogEntry => "log entry",
+            Self::InclusionProof => "inclusion proof",
+            Self::Checkpoint => "checkpoint",
+            Self::SigningTime => "signing time",
+            Self::CertificateChain => "certificate chain",
+            Self::CertificateLog => "certificate log",
+            Self::Identity => "identity",
+            Self::PredicateType => "predicate type",
+            Self::Source => "source",
+            Self::Builder => "builder",
+            Self::Provenance => "provenance",
+        }
+    }
+}
+
+/// How a claim came out; the text says what was found or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome", content = "detail")]
+pub enum Outcome {
+    /// It holds.
+    Proven(String),
+    /// The policy does not ask for it.
+    NotRequired(String),
+    /// It does not hold, or cannot be shown to.
+    Refused(String),
+}
+
+/// A claim with its outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The claim.
+    pub claim: Claim,
+    /// The outcome.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// A refusal's reason.
+pub(crate) type Refusal = String;
+
+/// Everything that verification found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Whether nothing was refused.
+    pub verified: bool,
+    /// The artifact's digest.
+    pub artifact: String,
+    /// All claims, each once.
+    pub claims: Vec<Finding>,
+    /// Who signed. Only to be believed if `verified`, as everything below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// When, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<String>,
+    /// The statement, if the content is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Statement>,
+}
+
+impl Report {
+    /// What was refused, and why.
+    pub fn refusals(&self) -> impl Iterator<Item = (Claim, &str)> {
+        self.claims.iter().filter_map(|finding| match &finding.outcome {
+            Outcome::Refused(why) => Some((finding.claim, why.as_str())),
+            _ => None,
+        })
+    }
+}
+
+/// The hash functions, other than SHA-256, that an artifact must be read with to be judged by this bundle.
+pub fn algorithms(bundle: &Bundle) -> Vec<HashAlgorithm> {
+    match &bundle.content {
+        Content::Message(message) => message.digest.iter().map(|(algorithm, _)| *algorithm).collect(),
+        Content::Envelope(envelope) => {
+            Statement::parse(envelope.payload()).map(|statement| statement.algorithms()).unwrap_or_default()
+        }
+    }
+}
+
+/// Judges a bundle. `clock` is read only where neither a log nor a timestamp authority is trusted: then a
+/// certificate must be valid now.
+pub fn verify(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    trust: Option<&Trust>,
+    policy: &Policy,
+    clock: &dyn Clock,
+) -> Report {
+    let nothing = Trust::default();
+    let case = Case::open(bundle, artifact, trust.unwrap_or(&nothing), policy);
+    let logged = log::judge(&case);
+    let signing_time = case.signing_time(&logged, clock);
+    let certified = certificate::judge(&case, &signing_time);
+    let mut claims = vec![
+        finding(Claim::Signature, signature::by_signer(&case)),
+        finding(Claim::Artifact, signature::over_artifact(&case)),
+        finding(Claim::LogEntry, logged.entry),
+        finding(Claim::InclusionProof, logged.inclusion),
+        finding(Claim::Checkpoint, logged.checkpoint),
+        finding(Claim::SigningTime, logged.time.and_then(|found| time_outcome(found, &signing_time))),
+        finding(Claim::CertificateChain, certified.chain),
+        finding(Claim::CertificateLog, certified.log),
+        finding(Claim::Identity, identity::expected(&case)),
+    ];
+    claims.extend([
+        finding(Claim::PredicateType, provenance::predicate_type(&case)),
+        finding(Claim::Source, provenance::source(&case)),
+        finding(Claim::Builder, provenance::builder(&case)),
+        finding(Claim::Provenance, provenance::agrees(&case)),
+    ]);
+    Report {
+        verified: !claims.iter().any(|finding| matches!(finding.outcome, Outcome::Refused(_))),
+        artifact: artifact.name(),
+        claims,
+        identity: case.certificate().map(Identity::of),
+        signed_at: signing_time.ok().flatten().map(Timestamp::to_rfc3339),
+        statement: case.statement.and_then(Result::ok),
+    }
+}
+
+/// Checks a certificate before it is used for signing: issued under the trusted root, valid at `now`, and logged if
+/// the root lists issuance logs.
+pub(crate) fn check_issued(certificate: &Certificate, trust: &Trust, now: Timestamp) -> Result<(), Refusal> {
+    let path = certificate::path(certificate, trust, now)?;
+    certificate::logged(certificate, Ok(&path), trust).map(|_| ())
+}
+
+fn finding(claim: Claim, result: Result<Outcome, Refusal>) -> Finding {
+    Finding { claim, outcome: result.unwrap_or_else(Outcome::Refused) }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the last word of a claim, which is a result")]
+fn proven(detail: impl Into<String>) -> Result<Outcome, Refusal> {
+    Ok(Outcome::Proven(detail.into()))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the last word of a claim, which is a result")]
+fn not_required(reason: impl Into<String>) -> Result<Outcome, Refusal> {
+    Ok(Outcome::NotRequired(reason.into()))
+}
+
+/// What all claims are judged on.
+struct Case<'a> {
+    bundle: &'a Bundle,
+    artifact: &'a Artifact,
+    trust: &'a Trust,
+    policy: &'a Policy,
+    /// The content as a statement; `None` if the artifact itself is signed.
+    statement: Option<Result<Statement, Refusal>>,
+}
+
+impl<'a> Case<'a> {
+    fn open(bundle: &'a Bundle, artifact: &'a Artifact, trust: &'a Trust, policy: &'a Policy) -> Self {
+        let statement = match &bundle.content {
+            Content::Message(_) => None,
+            Content::Envelope(envelope) if envelope.payload_type() != dsse::IN_TOTO => {
+                Some(Err(format!("the envelope's payload is not of type {}", dsse::IN_TOTO)))
+            }
+            Content::Envelope(envelope) => {
+                Some(Statement::parse(envelope.payload()).map_err(|error| error.to_string()))
+            }
+        };
+        Self { bundle, artifact, trust, policy, statement }
+    }
+
+    fn certificate(&self) -> Option<&'a Certificate> {
+        match &self.bundle.signer {
+            SigningMaterial::Certificate(certificate) => Some(certificate),
+            SigningMaterial::PublicKey { .. } => None,
+        }
+    }
+
+    /// The key that must have signed: the certificate's, or the verifier's own. The bundle and the policy must
+    /// speak of the same kind of signer.
+    fn signing_key(&self) -> Result<&'a PublicKey, Refusal> {
+        match (&self.bundle.signer, &self.policy.signer) {
+            (SigningMaterial::Certificate(certificate), SignerPolicy::Certificate(_)) => {
+                Ok(certificate.public_key())
+            }
+            (SigningMaterial::PublicKey { .. }, SignerPolicy::Key(key)) => Ok(key),
+            (SigningMaterial::Certificate(_), SignerPolicy::Key(_)) => {
+                Err("the bundle is signed with a certificate, but a key was expected".to_owned())
+            }
+            (SigningMaterial::PublicKey { .. }, SignerPolicy::Certificate(_)) => {
+                Err("the bundle is signed with a key, but a certificate was expected".to_owned())
+            }
+        }
+    }
+
+    /// When the signature was made: by the log, or `None` for keys that need no time. Where the trusted root
+    /// names nobody who could tell, the certificate is judged now.
+    fn signing_time(&self, logged: &log::Logged, clock: &dyn Clock) -> Result<Option<Timestamp>, Refusal> {
+        if let Ok(Some(time)) = logged.time {
+            return Ok(Some(time));
+        }
+        logged.time.as_ref().map_err(Clone::clone)?;
+        if self.certificate().is_none() {
+            return Ok(None);
+        }
+        if self.trust.logs.is_empty() && !self.trust.has_timestamp_authorities {
+            return Ok(Some(clock.now()));
+        }
+        if self.bundle.timestamps.is_empty() {
+            return Err("no trusted time: the log entry has no signed entry timestamp (SET)".to_owned());
+        }
+        Err("no trusted time: this version reads log entries' times, not yet RFC 3161 timestamps".to_owned())
+    }
+}
+
+fn time_outcome(
+    found: Option<Timestamp>,
+    signing_time: &Result<Option<Timestamp>, Refusal>,
+) -> Result<Outcome, Refusal> {
+    match (found, signing_time) {
+        (Some(time), _) => proven(format!("{time}, signed by the log")),
+        (None, Ok(None)) => not_required("a key needs no time of signing"),
+        (None, Ok(Some(now))) => {
+            not_required(format!("no log or timestamp authority is trusted: judged at {now}"))
+        }
+        (None, Err(why)) => Err(why.clone()),
+    }
+}
