@@ -1,0 +1,274 @@
+//! The pinned instance: what this machine trusts and where it signs, in one file under the configuration folder.
+//!
+//! The file keeps the served bytes and their SHA-256; it is refused if they no longer agree. An instance is
+//! replaced only when asked to, since whoever swaps it decides what verifies.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use chancery_tlog::clock::Timestamp;
+use chancery_tlog::merkle::Hash;
+use chancery_tlog::trust::{
+    CLIENT_TRUST_CONFIG_TYPE, ClientTrustConfig, MAX_TRUST_FILE, Service, SigningConfig,
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::guard::{Guard, GuardError, HttpError, Purpose, Request, join};
+use crate::trust::{Trust, TrustError};
+
+/// Where an instance serves its trust configuration.
+pub const WELL_KNOWN: &str = "/.well-known/chancery/client_trust_config.json";
+/// Name of the file under the configuration folder.
+const FILE: &str = "instance.json";
+
+/// Why there is no usable instance.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// The file.
+    #[error("cannot {action} `{}`: {error}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// How it failed.
+        error: std::io::Error,
+    },
+    /// The file was changed.
+    #[error("`{}` is damaged: {what}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The endpoint may not be contacted.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The endpoint could not be.
+    #[error("cannot get the trust configuration: {0}")]
+    Http(#[from] HttpError),
+    /// It answered something else.
+    #[error("{url} has no trust configuration: it answered {answer}")]
+    Answer {
+        /// Where.
+        url: Url,
+        /// What.
+        answer: String,
+    },
+    /// Not a client trust config.
+    #[error("not a client trust configuration: {0}")]
+    Config(String),
+    /// Its trusted root.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Another one than the caller expects.
+    #[error("the instance's fingerprint is sha256:{found}, not the expected sha256:{expected}")]
+    Fingerprint {
+        /// Expected.
+        expected: String,
+        /// Found.
+        found: String,
+    },
+    /// Another one is pinned.
+    #[error("another instance is pinned: {url} with fingerprint sha256:{sha256}")]
+    AlreadyPinned {
+        /// Its address.
+        url: String,
+        /// Its fingerprint.
+        sha256: String,
+    },
+    /// The signing config does not say where to sign.
+    #[error("the instance's signing configuration: {0}")]
+    Services(String),
+}
+
+/// An instance: what to trust and where to sign.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    url: String,
+    pinned_at: String,
+    document: String,
+    /// What to trust.
+    pub trust: Trust,
+    /// Where to sign.
+    pub signing: SigningConfig,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct PinnedFile {
+    url: String,
+    sha256: String,
+    pinned_at: String,
+    client_trust_config: String,
+}
+
+/// Where to sign, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// Certificate authority.
+    pub authority: Url,
+    /// Attestation log, Rekor v1; `None` if the instance has none.
+    pub log: Option<Url>,
+}
+
+impl Instance {
+    /// Fetches an instance's configuration. Contacts nobody but `url`.
+    pub async fn fetch(url: &Url, allow_public: bool, now: Timestamp) -> Result<Self, InstanceError> {
+        let guard = Guard::new(&[(Purpose::Instance, url)], allow_public)?;
+        let url = join(url, "");
+        let answer = guard.send(Request::get(join(&url, WELL_KNOWN))).await?;
+        if answer.status != 200 {
+            return Err(InstanceError::Answer { url, answer: answer.explain() });
+        }
+        let document = String::from_utf8(answer.body)
+            .map_err(|_| InstanceError::Config("it is not UTF-8".to_owned()))?;
+        Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339())
+    }
+
+    /// Reads a client trust config.
+    pub fn parse(url: &str, document: String, pinned_at: &str) -> Result<Self, InstanceError> {
+        if document.len() > MAX_TRUST_FILE {
+            return Err(InstanceError::Config(format!("larger than {MAX_TRUST_FILE} bytes")));
+        }
+        let config: ClientTrustConfig =
+            serde_json::from_str(&document).map_err(|error| InstanceError::Config(error.to_string()))?;
+        if config.media_type != CLIENT_TRUST_CONFIG_TYPE {
+            return Err(InstanceError::Config(format!("its media type is not {CLIENT_TRUST_CONFIG_TYPE}")));
+        }
+        let trust = Trust::from_root(&config.trusted_root)?;
+        let (url, pinned_at) = (url.to_owned(), pinned_at.to_owned());
+        Ok(Self { url, pinned_at, document, trust, signing: config.signing_config })
+    }
+
+    /// The pinned instance, if there is one.
+    pub fn load(folder: &Path) -> Result<Option<Self>, InstanceError> {
+        let path = folder.join(FILE);
+        let json = match fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(InstanceError::File { action: "read", path, error }),
+        };
+        let damaged = |what: String| InstanceError::Damaged { path: path.clone(), what };
+        let file: PinnedFile = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        let instance = Self::parse(&file.url, file.client_trust_config, &file.pinned_at)
+            .map_err(|error| damaged(error.to_string()))?;
+        if instance.fingerprint() != file.sha256 {
+            return Err(damaged("its fingerprint does not fit its content".to_owned()));
+        }
+        Ok(Some(instance))
+    }
+
+    /// Pins this instance. Refuses to take the place of a different one unless `replace`. Returns the file.
+    pub fn pin(&self, folder: &Path, replace: bool) -> Result<PathBuf, InstanceError> {
+        if !replace && let Some(pinned) = Self::load(folder)? {
+            if pinned.fingerprint() != self.fingerprint() || pinned.url != self.url {
+                let sha256 = pinned.fingerprint();
+                return Err(InstanceError::AlreadyPinned { url: pinned.url, sha256 });
+            }
+            return Ok(folder.join(FILE));
+        }
+        let file = PinnedFile {
+            url: self.url.clone(),
+            sha256: self.fingerprint(),
+            pinned_at: self.pinned_at.clone(),
+            client_trust_config: self.document.clone(),
+        };
+        let json =
+            serde_json::to_vec_pretty(&file).map_err(|error| InstanceError::Config(error.to_string()))?;
+        let path = folder.join(FILE);
+        let failed = |action, error| InstanceError::File { action, path: path.clone(), error };
+        fs::create_dir_all(folder).map_err(|error| failed("make the folder of", error))?;
+        write_whole(&path, &json).map_err(|error| failed("write", error))?;
+        Ok(path)
+    }
+
+    /// SHA-256 of the configuration as served, hex.
+    pub fn fingerprint(&self) -> String {
+        Hash::digest(self.document.as_bytes()).to_hex()
+    }
+
+    /// Refuses any fingerprint but `expected` (hex, an optional `sha256:` in front).
+    pub fn expect_fingerprint(&self, expected: &str) -> Result<(), InstanceError> {
+        let expected = expected.trim().trim_start_matches("sha256:").to_ascii_lowercase();
+        let found = self.fingerprint();
+        if expected == found { Ok(()) } else { Err(InstanceError::Fingerprint { expected, found }) }
+    }
+
+    /// Where it was fetched from.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// When, RFC 3339.
+    pub fn pinned_at(&self) -> &str {
+        &self.pinned_at
+    }
+
+    /// Where to sign at `now`.
+    pub fn services(&self, now: Timestamp) -> Result<Services, InstanceError> {
+        let authority = choose(&self.signing.ca_urls, 1, now)?
+            .ok_or_else(|| InstanceError::Services("it names no usable certificate authority".to_owned()))?;
+        let log = choose(&self.signing.rekor_tlog_urls, 1, now)?;
+        if log.is_none() && !self.signing.rekor_tlog_urls.is_empty() {
+            let why = "it names no Rekor v1 log; this version cannot write to other logs yet";
+            return Err(InstanceError::Services(why.to_owned()));
+        }
+        let wanted = &self.signing.rekor_tlog_config;
+        let several = wanted.selector == "EXACT" && wanted.count.unwrap_or(1) > 1
+            || wanted.selector == "ALL" && self.signing.rekor_tlog_urls.len() > 1;
+        if several {
+            let why = "it asks for entries in several logs, which this version cannot make yet";
+            return Err(InstanceError::Services(why.to_owned()));
+        }
+        Ok(Services { authority, log })
+    }
+}
+
+impl Services {
+    /// The endpoints to list in a guard.
+    pub fn endpoints(&self) -> Vec<(Purpose, &Url)> {
+        let log = self.log.iter().map(|url| (Purpose::TransparencyLog, url));
+        [(Purpose::CertificateAuthority, &self.authority)].into_iter().chain(log).collect()
+    }
+}
+
+/// The service of an API version that is valid at `now`; of several the newest.
+fn choose(services: &[Service], version: u32, now: Timestamp) -> Result<Option<Url>, InstanceError> {
+    let time = |text: &str| Timestamp::parse_rfc3339(text);
+    let valid = |service: &&Service| {
+        let started =
+            service.valid_for.start.is_empty() || time(&service.valid_for.start).is_some_and(|t| t <= now);
+        let ended = service.valid_for.end.as_deref().is_some_and(|end| time(end).is_none_or(|t| t < now));
+        service.major_api_version == version && started && !ended
+    };
+    let newest = services.iter().filter(valid).max_by_key(|service| time(&service.valid_for.start));
+    newest
+        .map(|service| {
+            Url::parse(&service.url)
+                .map_err(|_| InstanceError::Services(format!("`{}` is not a URL", service.url)))
+        })
+        .transpose()
+}
+
+/// Writes a file as a whole or not at all.
+pub fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let new = path.with_file_name(name);
+    let written = fs::File::create(&new)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The attestation log's API, Rekor v1: `POST /api/v1/log/entries`. (facts: rekor `openapi.yaml`)
+//!
+//! What the log answers is only parsed here. It is believed after [`crate::verify`] has judged the whole bundle.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chancery_tlog::certificate::Certificate;
+use chancery_tlog::merkle::Hash;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::bundle::{InclusionProof, LogEntry, MAX_PROOF};
+use crate::dsse::Envelope;
+use crate::guard::{Guard, HttpError, Request, join};
+
+/// Path of the entries.
+const ENTRIES: &str = "/api/v1/log/entries";
+
+/// Why there is no log entry.
+#[derive(Debug, thiserror::Error)]
+pub enum RekorError {
+    /// The request could not be sent.
+    #[error("the transparency log: {0}")]
+    Http(#[from] HttpError),
+    /// It refused.
+    #[error("the transparency log refused: {0}")]
+    Refused(String),
+    /// Its answer makes no sense.
+    #[error("the transparency log's answer: {0}")]
+    Answer(&'static str),
+}
+
+/// An entry to be logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProposedEntry(Value);
+
+impl ProposedEntry {
+    /// `dsse` 0.0.1: a signed statement.
+    pub fn dsse(envelope: &Envelope, certificate: &Certificate) -> Self {
+        Self(json!({
+            "kind": "dsse",
+            "apiVersion": "0.0.1",
+            "spec": {
+                "proposedContent": {
+                    "envelope": envelope.to_json(),
+                    "verifiers": [STANDARD.encode(certificate.to_pem())],
+                },
+            },
+        }))
+    }
+
+    /// `hashedrekord` 0.0.1: a signature over a SHA-256 digest.
+    pub fn hashedrekord(digest: &[u8], signature: &[u8], certificate: &Certificate) -> Self {
+        Self(json!({
+            "kind": "hashedrekord",
+            "apiVersion": "0.0.1",
+            "spec": {
+                "data": { "hash": { "algorithm": "sha256", "value": hex::encode(digest) } },
+                "signature": {
+                    "content": STANDARD.encode(signature),
+                    "publicKey": { "content": STANDARD.encode(certificate.to_pem()) },
+                },
+            },
+        }))
+    }
+}
+
+/// Logs an entry. If the log has it already, it answers where, and that entry is taken.
+pub async fn add(guard: &Guard, log: &Url, entry: &ProposedEntry) -> Result<LogEntry, RekorError> {
+    let mut answer = guard.send(Request::post(join(log, ENTRIES), &entry.0)).await?;
+    if answer.status == 409 {
+        let id = answer.location.as_deref().and_then(|location| location.rsplit('/').next());
+        let id = id.filter(|id| is_entry_id(id)).ok_or(RekorError::Answer("409 without a location"))?;
+        answer = guard.send(Request::get(join(log, &format!("{ENTRIES}/{id}")))).await?;
+    }
+    if !matches!(answer.status, 200 | 201) {
+        return Err(RekorError::Refused(answer.explain()));
+    }
+    parse_answer(&answer.body)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    body: String,
+    integrated_time: u64,
+    #[serde(rename = "logID")]
+    log_id: String,
+    log_index: u64,
+    verification: Verification,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Verification {
+    inclusion_proof: Proof,
+    signed_entry_timestamp: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Proof {
+    checkpoint: String,
+    hashes: Vec<String>,
+    log_index: u64,
+    root_hash: String,
+    tree_size: u64,
+}
+
+/// Parses the answer to an addition or a read: one entry under its id.
+pub fn parse_answer(body: &[u8]) -> Result<LogEntry, RekorError> {
+    const BAD: RekorError = RekorError::Answer("it is not one log entry with an inclusion proof and a SET");
+    let entries: BTreeMap<String, Entry> = serde_json::from_slice(body).map_err(|_| BAD)?;
+    let mut entries = entries.into_values();
+    let (Some(entry), None) = (entries.next(), entries.next()) else { return Err(BAD) };
+    let leaf = STANDARD.decode(&entry.body).map_err(|_| BAD)?;
+    let (kind, version) = kind_of(&leaf).ok_or(RekorError::Answer("the entry's body has no kind"))?;
+    let mut log_id = [0; 32];
+    hex::decode_to_slice(&entry.log_id, &mut log_id).map_err(|_| BAD)?;
+    let proof = entry.verification.inclusion_proof;
+    if proof.hashes.len() > MAX_PROOF {
+        return Err(BAD);
+    }
+    let hash = |text: &str| Hash::from_hex(text).map_err(|_| BAD);
+    Ok(LogEntry {
+        index: entry.log_index,
+        log_id,
+        kind,
+        version,
+        integrated_time: Some(entry.integrated_time).filter(|time| *time != 0),
+        promise: Some(STANDARD.decode(&entry.verification.signed_entry_timestamp).map_err(|_| BAD)?),
+        proof: Some(InclusionProof {
+            index: proof.log_index,
+            size: proof.tree_size,
+            root: hash(&proof.root_hash)?,
+            hashes: proof.hashes.iter().map(|text| hash(text)).collect::<Result<_, _>>()?,
+            checkpoint: Some(proof.checkpoint),
+        }),
+        body: leaf,
+    })
+}
+
+fn kind_of(leaf: &[u8]) -> Option<(String, String)> {
+    let leaf: Value = serde_json::from_slice(leaf).ok()?;
+    Some((leaf.get("kind")?.as_str()?.to_owned(), leaf.get("apiVersion")?.as_str()?.to_owned()))
+}
+
+fn is_entry_id(text: &str) -> bool {
+    matches!(text.len(), 64 | 80) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_ids_cannot_lead_elsewhere() {
+        assert!(is_entry_id(&"a0".repeat(40)) && is_entry_id(&"A0".repeat(32)));
+        assert!(!is_entry_id("../../x") && !is_entry_id(&"a".repeat(65)));
+    }
+
+    #[test]
+    fn an_answer_must_be_one_entry() {
+        assert!(parse_answer(b"{}").is_err());
+        assert!(parse_answer(b"[]").is_err());
+    }
+}
