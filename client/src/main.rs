@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The program `chancery`. Everything is in [`cli`] and in the library.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,0 +1,232 @@
+//! `attest` and `sign`. The order is the privacy promise: instance, endpoints, guard, and only then a token.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chancery::artifact::Artifact;
+use chancery::bundle::Bundle;
+use chancery::guard::{Guard, GuardError, Purpose};
+use chancery::identity_token::{GitHubActions, IdentityToken, TokenError};
+use chancery::instance::{Instance, Services, write_whole};
+use chancery::sign::{Session, SigningError};
+use chancery::slsa;
+use chancery::statement::{MAX_SUBJECTS, Statement, Subject};
+use chancery_tlog::clock::Clock;
+use serde_json::json;
+
+use super::arguments::{Attest, Sign, Signer};
+use super::console::Console;
+use super::{Failure, block_on, trust};
+
+/// Longest identity token file that is read.
+const MAX_TOKEN_FILE: u64 = 64 * 1024;
+/// What a bundle's name adds to its file's.
+pub(crate) const SUFFIX: &str = ".sigstore.json";
+
+/// Where the token comes from; decided before anything is contacted.
+enum Token {
+    Given(IdentityToken),
+    GitHub(GitHubActions),
+}
+
+pub(crate) fn attest(
+    command: &Attest,
+    folder: &Path,
+    console: &Console,
+    clock: &dyn Clock,
+) -> Result<(), Failure> {
+    if command.files.len() > MAX_SUBJECTS {
+        return Err(Failure::could_not_run(format!("more than {MAX_SUBJECTS} files"))
+            .hint("a statement cannot have more subjects; attest a file that lists their digests"));
+    }
+    let run = Run::prepare(&command.signer, folder, console, clock)?;
+    let artifacts = hash_all(&command.files, console)?;
+    block_on(async {
+        let token = run.token().await?;
+        let predicate = slsa::workflow_provenance(token.claims(), &command.server_url).map_err(|error| {
+            Failure::could_not_run(error).hint("outside of CI, sign the file itself with `chancery sign`")
+        })?;
+        let subjects = command.files.iter().zip(&artifacts);
+        let subjects: Vec<Subject> =
+            subjects.map(|(file, artifact)| Subject::new(&file_name(file), artifact)).collect();
+        let statement = Statement::new(subjects, slsa::PROVENANCE_V1, predicate);
+        let session = run.open(&token).await?;
+        let bundle = session.attest(&statement).await.map_err(explain)?;
+        for artifact in &artifacts {
+            session.check(&bundle, artifact).map_err(explain)?;
+        }
+        run.finish(&session, &bundle, &targets(&command.signer, &command.files))
+    })?
+}
+
+pub(crate) fn sign(
+    command: &Sign,
+    folder: &Path,
+    console: &Console,
+    clock: &dyn Clock,
+) -> Result<(), Failure> {
+    let run = Run::prepare(&command.signer, folder, console, clock)?;
+    let artifact = console.hash(&command.file, &[])?;
+    block_on(async {
+        let token = run.token().await?;
+        let session = run.open(&token).await?;
+        let bundle = session.sign(&artifact).await.map_err(explain)?;
+        session.check(&bundle, &artifact).map_err(explain)?;
+        run.finish(&session, &bundle, &targets(&command.signer, std::slice::from_ref(&command.file)))
+    })?
+}
+
+/// One signing run: whom it may talk to is settled.
+struct Run<'c> {
+    instance: Instance,
+    services: Services,
+    guard: Guard,
+    token: Token,
+    console: &'c Console,
+    clock: &'c dyn Clock,
+}
+
+impl<'c> Run<'c> {
+    /// Resolves every endpoint and asks the guard; contacts nobody.
+    fn prepare(
+        signer: &Signer,
+        folder: &Path,
+        console: &'c Console,
+        clock: &'c dyn Clock,
+    ) -> Result<Self, Failure> {
+        let instance = trust::pinned(folder)?;
+        let services = instance.services(clock.now()).map_err(trust::explain)?;
+        let token = find_token(signer)?;
+        let mut endpoints = services.endpoints();
+        if let Token::GitHub(actions) = &token {
+            endpoints.insert(0, (Purpose::IdentityToken, actions.url()));
+        }
+        let guard = Guard::new(&endpoints, signer.allow_public_instance).map_err(|error| {
+            let hint = guard_hint(&error);
+            let failure = Failure::could_not_run(error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
+        console.say(&format!("instance {} (sha256:{})", instance.url(), instance.fingerprint()));
+        for contact in guard.contacts() {
+            let purposes: Vec<String> = contact.purposes.iter().map(Purpose::to_string).collect();
+            console.say(&format!("contacts {} ({})", contact.host, purposes.join(", ")));
+        }
+        Ok(Self { instance, services, guard, token, console, clock })
+    }
+
+    async fn token(&self) -> Result<IdentityToken, Failure> {
+        match &self.token {
+            Token::Given(token) => Ok(token.clone()),
+            Token::GitHub(actions) => actions.request(&self.guard).await.map_err(Failure::could_not_run),
+        }
+    }
+
+    async fn open(&self, token: &IdentityToken) -> Result<Session<'_>, Failure> {
+        let session = Session::open(&self.instance, &self.services, &self.guard, self.clock, token).await;
+        let session = session.map_err(explain)?;
+        self.console.say(&format!("signing as {}", session.identity().names.join(", ")));
+        Ok(session)
+    }
+
+    /// Writes the bundle and reports the run.
+    fn finish(&self, session: &Session<'_>, bundle: &Bundle, targets: &[PathBuf]) -> Result<(), Failure> {
+        let json = bundle.to_json();
+        for target in targets {
+            write_whole(target, json.as_bytes()).map_err(|error| {
+                Failure::could_not_run(format!("cannot write `{}`: {error}", target.display()))
+            })?;
+        }
+        let contacts = self.guard.contacts();
+        let entries = bundle.entries.iter();
+        if self.console.is_json() {
+            let log_indexes: Vec<u64> = entries.map(|entry| entry.index).collect();
+            return self.console.json(&json!({
+                "bundles": targets,
+                "identity": session.identity(),
+                "instance": { "url": self.instance.url(), "sha256": self.instance.fingerprint() },
+                "logIndexes": log_indexes,
+                "contacted": contacts,
+            }));
+        }
+        for entry in entries {
+            self.console.say(&format!("logged at index {}", entry.index));
+        }
+        for contact in contacts {
+            self.console.say(&format!("contacted {} ({} requests)", contact.host, contact.requests));
+        }
+        targets.iter().try_for_each(|target| self.console.line(&target.display().to_string()))
+    }
+}
+
+fn find_token(signer: &Signer) -> Result<Token, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let text = match (&signer.identity_token, &signer.identity_token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(path)) => Some(read_token(path)?),
+        (None, None) => variable("SIGSTORE_ID_TOKEN").filter(|token| !token.trim().is_empty()),
+    };
+    if let Some(text) = text {
+        return IdentityToken::parse(&text).map(Token::Given).map_err(Failure::could_not_run);
+    }
+    match GitHubActions::detect(variable) {
+        Ok(Some(actions)) => Ok(Token::GitHub(actions)),
+        Ok(None) => Err(Failure::could_not_run("there is no identity token")
+            .hint("run in a CI job, or give one with `--identity-token-file` or SIGSTORE_ID_TOKEN")),
+        Err(error @ TokenError::NotPermitted) => {
+            Err(Failure::could_not_run(error).hint("give the job `permissions: id-token: write`"))
+        }
+        Err(error) => Err(Failure::could_not_run(error)),
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::could_not_run(format!("cannot read the identity token from `{}`: {error}", path.display()))
+    };
+    let length = fs::metadata(path).map_err(|error| failed(&error))?.len();
+    if length > MAX_TOKEN_FILE {
+        return Err(failed(&"it is too large"));
+    }
+    fs::read_to_string(path).map_err(|error| failed(&error))
+}
+
+fn hash_all(files: &[PathBuf], console: &Console) -> Result<Vec<Artifact>, Failure> {
+    files.iter().map(|file| console.hash(file, &[])).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Beside every file, so that each can travel with its proof; or the one place that was asked for.
+fn targets(signer: &Signer, files: &[PathBuf]) -> Vec<PathBuf> {
+    match &signer.bundle {
+        Some(bundle) => vec![bundle.clone()],
+        None => files.iter().map(|file| beside(file)).collect(),
+    }
+}
+
+/// `FILE.sigstore.json`.
+pub(crate) fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(SUFFIX);
+    PathBuf::from(name)
+}
+
+/// What to do about a refused endpoint.
+pub(crate) fn guard_hint(error: &GuardError) -> Option<&'static str> {
+    match error {
+        GuardError::PublicInstance(_) => {
+            Some("if that is what you want, repeat with `--allow-public-instance`")
+        }
+        GuardError::Insecure(_) => Some("use https"),
+        _ => None,
+    }
+}
+
+fn explain(error: SigningError) -> Failure {
+    Failure::could_not_run(error)
+}

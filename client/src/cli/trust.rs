@@ -1,0 +1,95 @@
+//! `trust add` and `trust show`.
+
+use std::path::Path;
+
+use chancery::instance::{Instance, InstanceError};
+use chancery_tlog::clock::Clock;
+use serde_json::json;
+use url::Url;
+
+use super::arguments::Trust;
+use super::console::Console;
+use super::{Failure, block_on};
+
+pub(crate) fn run(
+    command: &Trust,
+    folder: &Path,
+    console: &Console,
+    clock: &dyn Clock,
+) -> Result<(), Failure> {
+    match command {
+        Trust::Show => show(&pinned(folder)?, console),
+        Trust::Add { url, sha256, replace, allow_public_instance } => {
+            let now = clock.now();
+            console.say(&format!("contacting {url}"));
+            let instance = block_on(Instance::fetch(url, *allow_public_instance, now))?.map_err(explain)?;
+            match sha256 {
+                Some(expected) => instance.expect_fingerprint(expected).map_err(explain)?,
+                None => warn_first_use(url, console),
+            }
+            let path = instance.pin(folder, *replace).map_err(explain)?;
+            console.say(&format!("pinned in {}", path.display()));
+            show(&instance, console)
+        }
+    }
+}
+
+/// The pinned instance, or the advice to pin one.
+pub(crate) fn pinned(folder: &Path) -> Result<Instance, Failure> {
+    Instance::load(folder).map_err(explain)?.ok_or_else(|| {
+        Failure::could_not_run("no instance is pinned")
+            .hint("pin one with `chancery trust add https://chancery.example.com --sha256 HEX`")
+    })
+}
+
+fn warn_first_use(url: &Url, console: &Console) {
+    let host = url.host_str().unwrap_or_default();
+    console.say(&format!("trusting {host} on first use; compare the fingerprint below with its operators'"));
+}
+
+fn show(instance: &Instance, console: &Console) -> Result<(), Failure> {
+    let urls = |logs: &[chancery::trust::TrustedLog]| -> Vec<String> {
+        logs.iter().map(|log| log.url.clone()).collect()
+    };
+    let trust = &instance.trust;
+    let authorities: Vec<String> = trust.authorities.iter().map(|ca| ca.anchor.subject()).collect();
+    let fingerprint = format!("sha256:{}", instance.fingerprint());
+    if console.is_json() {
+        return console.json(&json!({
+            "url": instance.url(),
+            "fingerprint": fingerprint,
+            "pinnedAt": instance.pinned_at(),
+            "certificateAuthorities": authorities,
+            "certificateLogs": urls(&trust.ct_logs),
+            "transparencyLogs": urls(&trust.logs),
+        }));
+    }
+    console.line(&format!("instance           {}", instance.url()))?;
+    console.line(&format!("fingerprint        {fingerprint}"))?;
+    console.line(&format!("pinned at          {}", instance.pinned_at()))?;
+    console.line(&format!("authorities        {}", authorities.join("; ")))?;
+    console.line(&format!("certificate logs   {}", urls(&trust.ct_logs).join(", ")))?;
+    console.line(&format!("transparency logs  {}", urls(&trust.logs).join(", ")))
+}
+
+/// An instance's failure with what to do about it.
+pub(crate) fn explain(error: InstanceError) -> Failure {
+    let hint = match &error {
+        InstanceError::AlreadyPinned { .. } => {
+            Some("check with its operators, then repeat with `--replace`".to_owned())
+        }
+        InstanceError::Guard(guard) => super::signing::guard_hint(guard).map(str::to_owned),
+        InstanceError::Damaged { path, .. } => {
+            Some(format!("remove `{}` and pin the instance again with `chancery trust add`", path.display()))
+        }
+        InstanceError::Fingerprint { .. } => {
+            Some("the configuration changed, or someone stands in between; ask its operators".to_owned())
+        }
+        _ => None,
+    };
+    let failure = Failure::could_not_run(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

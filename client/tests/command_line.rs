@@ -1,0 +1,293 @@
+//! The program as people meet it: exit codes, messages, files, and what it does not contact.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod fixture;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use chancery::instance::Instance;
+use fixture::services::{Services, client_trust_config, token};
+use fixture::{ARTIFACT, BUILDER, PROVIDER, REPOSITORY, TestInstance};
+use serde_json::Value;
+
+/// A folder to work in, and the program bound to it.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+/// What the program said and did.
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(desk.path("app.txt"), ARTIFACT).unwrap();
+        desk
+    }
+
+    /// With a bundle of provenance and the trusted root to verify it.
+    fn with_bundle() -> Self {
+        let (desk, instance) = (Self::new(), TestInstance::new());
+        fs::write(desk.path("app.txt.sigstore.json"), instance.provenance().to_json()).unwrap();
+        fs::write(desk.path("root.json"), instance.trusted_root().to_string()).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn pin(&self, config: String) {
+        let instance = Instance::parse("https://chancery.example", config, "2026-01-01T00:00:00Z").unwrap();
+        instance.pin(&self.path("config"), true).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::cargo_bin("chancery").unwrap();
+        command.current_dir(self.folder.path()).env_clear().env("CHANCERY_CONFIG_DIR", self.path("config"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        said(self.command().args(arguments))
+    }
+
+    fn verify(&self, more: &[&str]) -> Said {
+        self.run(&[&["verify", "app.txt", "--trusted-root", "root.json"], more].concat())
+    }
+}
+
+fn said(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    Said {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[track_caller]
+fn assert_said(said: &Said, code: i32, words: &[&str]) {
+    assert_eq!(said.code, code, "{}{}", said.stdout, said.stderr);
+    for words in words {
+        assert!(said.stderr.contains(words), "`{words}` is not in: {}", said.stderr);
+    }
+}
+
+const SIGNER: [&str; 4] = ["--certificate-identity", BUILDER, "--certificate-oidc-issuer", PROVIDER];
+
+#[test]
+fn help_tells_a_stranger_what_to_do() {
+    let desk = Desk::new();
+    let mut help = String::new();
+    for command in [
+        &["--help"][..],
+        &["trust", "add", "--help"],
+        &["attest", "--help"],
+        &["sign", "--help"],
+        &["verify", "--help"],
+    ] {
+        let said = desk.run(command);
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+        help = format!("{help}$ chancery {}\n{}\n", command.join(" "), said.stdout);
+    }
+    insta::with_settings!({ snapshot_path => "testdata", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("help", help);
+    });
+}
+
+#[test]
+fn a_verified_bundle_exits_0_and_names_every_claim() {
+    let desk = Desk::with_bundle();
+    let said = desk.verify(&SIGNER);
+    assert_said(&said, 0, &[]);
+    for words in ["verified app.txt", "certificate chain", "inclusion proof", REPOSITORY, "not required"] {
+        assert!(said.stdout.contains(words), "{}", said.stdout);
+    }
+    assert!(!said.stdout.contains('\x1b'), "no colour without a terminal");
+    assert_eq!(said.stderr, "");
+}
+
+#[test]
+fn json_output_is_one_document() {
+    let desk = Desk::with_bundle();
+    let said = desk.verify(&[&SIGNER[..], &["--output", "json"]].concat());
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(report["verified"], true);
+    assert_eq!(report["claims"].as_array().unwrap().len(), 13);
+    assert_eq!(report["identity"]["names"][0], BUILDER);
+}
+
+#[test]
+fn what_does_not_verify_exits_1() {
+    let desk = Desk::with_bundle();
+    assert_said(
+        &desk.verify(&["--source-uri", "https://github.com/octo-org/other"]),
+        1,
+        &["not verified: source:"],
+    );
+    fs::write(desk.path("app.txt"), b"tampered").unwrap();
+    let said = desk.verify(&SIGNER);
+    assert_said(&said, 1, &["not verified: artifact:", "is not among"]);
+    assert!(said.stdout.starts_with("not verified app.txt"));
+    fs::write(desk.path("app.txt.sigstore.json"), b"{}").unwrap();
+    assert_said(&desk.verify(&SIGNER), 1, &["not a bundle"]);
+}
+
+#[test]
+fn what_cannot_run_exits_2_and_says_what_to_do() {
+    let desk = Desk::with_bundle();
+    assert_said(&desk.verify(&[]), 2, &["anyone's signature", "hint:", "--certificate-identity"]);
+    assert_said(&desk.verify(&["--certificate-identity", "x"]), 2, &["provider", "hint:"]);
+    assert_said(&desk.verify(&["--source-ref", "refs/heads/main"]), 2, &["anyone's signature"]);
+    assert_said(&desk.verify(&[&SIGNER[..], &["--bundle", "absent"]].concat()), 2, &["cannot read `absent`"]);
+    assert_said(
+        &desk.run(&[&["verify", "app.txt"][..], &SIGNER].concat()),
+        2,
+        &["no instance is pinned", "hint:"],
+    );
+    assert_said(&desk.run(&["verify"]), 2, &["required"]);
+    let digest = ["verify", "sha256:00", "--trusted-root", "root.json"];
+    assert_said(&desk.run(&[&digest[..], &SIGNER].concat()), 2, &["--bundle"]);
+}
+
+#[test]
+fn a_digest_verifies_without_its_file() {
+    let desk = Desk::with_bundle();
+    let digest = format!("sha256:{}", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+    let arguments = ["verify", &digest, "--bundle", "app.txt.sigstore.json", "--trusted-root", "root.json"];
+    assert_said(&desk.run(&[&arguments[..], &SIGNER].concat()), 0, &[]);
+}
+
+#[test]
+fn a_public_instance_is_refused_before_the_token_endpoint_is_touched() {
+    let desk = Desk::new();
+    let root = TestInstance::new().trusted_root();
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    endpoint.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/token?x=1", endpoint.local_addr().unwrap());
+    let public =
+        ["https://fulcio.sigstore.dev", "https://rekor.sigstore.dev", "https://fulcio.githubapp.com"];
+    for public in public {
+        for (ca, log) in [(public, "https://log.example"), ("https://ca.example", public)] {
+            desk.pin(client_trust_config(&root, ca, log));
+            for command in ["attest", "sign"] {
+                let mut run = desk.command();
+                run.args([command, "app.txt"]).env("GITHUB_ACTIONS", "true");
+                run.env("ACTIONS_ID_TOKEN_REQUEST_URL", &url).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "runner");
+                assert_said(&said(&mut run), 2, &["is a public instance", "--allow-public-instance"]);
+            }
+        }
+    }
+    assert_eq!(endpoint.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    assert!(!desk.path("app.txt.sigstore.json").exists());
+}
+
+#[test]
+fn attest_in_a_job_makes_bundles_that_verify() {
+    let (desk, services) = (Desk::new(), Services::start());
+    desk.pin(services.client_trust_config());
+    fs::write(desk.path("other.txt"), b"other\n").unwrap();
+    let mut run = desk.command();
+    run.args(["attest", "app.txt", "other.txt"]).env("GITHUB_ACTIONS", "true");
+    run.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?api-version=2.0", services.url));
+    run.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "runner");
+    let attested = said(&mut run);
+    assert_said(
+        &attested,
+        0,
+        &["contacts http://127.0.0.1", "certificate authority, transparency log", "3 requests"],
+    );
+    assert_eq!(attested.stdout, "app.txt.sigstore.json\nother.txt.sigstore.json\n");
+    assert_eq!(
+        services.requests(),
+        [
+            "GET /token?api-version=2.0&audience=sigstore HTTP/1.1",
+            "POST /api/v2/signingCert HTTP/1.1",
+            "POST /api/v1/log/entries HTTP/1.1",
+        ]
+    );
+    for file in ["app.txt", "other.txt"] {
+        let policy = ["--source-uri", REPOSITORY, "--source-ref", "refs/tags/v1", "--builder-id", BUILDER];
+        assert_said(&desk.run(&[&["verify", file][..], &policy].concat()), 0, &[]);
+    }
+    // The proof is offline: nothing more was asked.
+    assert_eq!(services.requests().len(), 3);
+}
+
+#[test]
+fn sign_makes_a_bundle_that_verifies() {
+    let (desk, services) = (Desk::new(), Services::start());
+    desk.pin(services.client_trust_config());
+    fs::write(desk.path("token"), format!("{}\n", token())).unwrap();
+    let arguments =
+        ["sign", "app.txt", "--identity-token-file", "token", "--bundle", "b.json", "--output", "json"];
+    let signed = desk.run(&arguments);
+    assert_said(&signed, 0, &[]);
+    let report: Value = serde_json::from_str(&signed.stdout).unwrap();
+    assert_eq!(report["bundles"][0], "b.json");
+    assert_eq!(report["contacted"][0]["requests"], 2);
+    assert_said(&desk.run(&[&["verify", "app.txt", "--bundle", "b.json"][..], &SIGNER].concat()), 0, &[]);
+}
+
+#[test]
+fn a_log_that_answers_wrongly_gets_no_bundle_written() {
+    let bends: [fn(&mut Value); 3] = [
+        |entry| entry["a0".repeat(40)]["integratedTime"] = 1.into(),
+        |entry| {
+            entry["a0".repeat(40)]["verification"]["inclusionProof"]["hashes"][0] = "00".repeat(32).into();
+        },
+        |entry| entry["a0".repeat(40)]["logIndex"] = 7.into(),
+    ];
+    for bend in bends {
+        let (desk, services) = (Desk::new(), Services::start_with(bend));
+        desk.pin(services.client_trust_config());
+        let mut run = desk.command();
+        run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+        assert_said(&said(&mut run), 2, &["does not verify, so it is not handed out"]);
+        assert!(!desk.path("app.txt.sigstore.json").exists());
+    }
+}
+
+#[test]
+fn a_certificate_of_a_foreign_authority_signs_nothing() {
+    let (desk, services) = (Desk::new(), Services::start());
+    let foreign = TestInstance::at(chancery_now()).trusted_root();
+    desk.pin(client_trust_config(&foreign, &services.url, &services.url));
+    let mut run = desk.command();
+    run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+    assert_said(&said(&mut run), 2, &["the certificate that came back is not used"]);
+    assert_eq!(services.requests(), ["POST /api/v2/signingCert HTTP/1.1"]);
+}
+
+#[test]
+fn trust_add_pins_once_and_shows_the_fingerprint() {
+    let (desk, first, second) = (Desk::new(), Services::start(), Services::start());
+    let added = desk.run(&["trust", "add", &first.url]);
+    assert_said(&added, 0, &["first use", "pinned in"]);
+    assert!(added.stdout.contains("fingerprint        sha256:"));
+    assert_eq!(desk.run(&["trust", "show"]).stdout, added.stdout);
+    assert_said(&desk.run(&["trust", "add", &second.url]), 2, &["another instance is pinned", "--replace"]);
+    assert_said(
+        &desk.run(&["trust", "add", &second.url, "--replace", "--sha256", "00"]),
+        2,
+        &["fingerprint"],
+    );
+    assert_eq!(desk.run(&["trust", "show"]).stdout, added.stdout);
+    assert_said(&desk.run(&["trust", "add", &second.url, "--replace"]), 0, &[]);
+    assert_said(&desk.run(&["trust", "add", "http://chancery.example"]), 2, &["plain http", "https"]);
+    assert_said(&desk.run(&["trust", "add", "https://tuf-repo.github.com"]), 2, &["public instance"]);
+}
+
+fn chancery_now() -> u64 {
+    use chancery_tlog::clock::Clock as _;
+    chancery_tlog::clock::SystemClock.now().seconds()
+}
