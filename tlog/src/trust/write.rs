@@ -38,7 +38,7 @@ impl LogInstance {
         }
     }
 
-    /// The same, run by `operator`.
+    /// The same, run by `operator`. cosign 2.5 parses strictly and refuses the member: leave it out where that counts.
     #[must_use]
     pub fn operated_by(self, operator: impl Into<String>) -> Self {
         Self { operator: Some(operator.into()), ..self }
@@ -63,7 +63,7 @@ impl Authority {
         }
     }
 
-    /// The same, run by `operator`.
+    /// The same, run by `operator`. cosign 2.5 parses strictly and refuses the member: leave it out where that counts.
     #[must_use]
     pub fn operated_by(self, operator: impl Into<String>) -> Self {
         Self { operator: Some(operator.into()), ..self }
