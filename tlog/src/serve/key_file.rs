@@ -131,7 +131,8 @@ fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeyFileError> {
         source,
     })?;
     let mode = data.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyFileError::Exposed { path: path.to_owned(), mode }) }
+    let others = mode & 0o077;
+    if others == 0 { Ok(()) } else { Err(KeyFileError::Exposed { path: path.to_owned(), mode }) }
 }
 
 fn read_passphrase(from: &Passphrase) -> Result<Zeroizing<String>, KeyFileError> {

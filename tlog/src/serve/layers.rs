@@ -208,13 +208,11 @@ async fn admit(State(settings): State<Settings>, request: Request, next: Next) -
 
 async fn within_time(State(settings): State<Settings>, request: Request, next: Next) -> Response {
     let limit = settings.limits.request_timeout;
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let message = format!("the request took longer than {} s", limit.as_secs_f32());
-            closing(Problem::new(StatusCode::GATEWAY_TIMEOUT, message))
-        }
+    if let Ok(response) = tokio::time::timeout(limit, next.run(request)).await {
+        return response;
     }
+    let message = format!("the request took longer than {} s", limit.as_secs_f32());
+    closing(Problem::new(StatusCode::GATEWAY_TIMEOUT, message))
 }
 
 /// Receives the body before anything looks at the request.

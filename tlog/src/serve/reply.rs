@@ -3,11 +3,12 @@
 //! Every answer ends in a newline, as those of Rekor and Fulcio do. Go clients print "not supported by the
 //! TextConsumer" for an error without a JSON content type (rekor #481), so even chassis errors are JSON.
 
+use std::future::{Ready, ready};
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 
 /// An answer with `status` and `value` as JSON, ended by a newline.
@@ -30,7 +31,8 @@ pub struct Problem {
     status: StatusCode,
     code: u16,
     message: String,
-    headers: HeaderMap,
+    // A list, not a map: an error has one or two, and is the `Err` of every handler.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -42,7 +44,7 @@ struct ProblemBody<'p> {
 impl Problem {
     /// `status`, with the same number as `code`.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: status.as_u16(), message: message.into(), headers: HeaderMap::new() }
+        Self { status, code: status.as_u16(), message: message.into(), headers: Vec::new() }
     }
 
     /// 400.
@@ -70,7 +72,7 @@ impl Problem {
     /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -101,8 +103,8 @@ impl IntoResponse for Problem {
 }
 
 /// Fallback of a whole server: 404 in the words of go-openapi.
-pub async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("path {} was not found", uri.path()))
+pub fn not_found(uri: Uri) -> Ready<Problem> {
+    ready(Problem::new(StatusCode::NOT_FOUND, format!("path {} was not found", uri.path())))
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
     fn retry_after_is_rounded_up_to_a_second() {
         for (millis, header) in [(0, "1"), (200, "1"), (1000, "1"), (1001, "2")] {
             let problem = Problem::busy("busy", Duration::from_millis(millis));
-            assert_eq!(problem.headers[RETRY_AFTER], header);
+            assert_eq!(problem.headers, [(RETRY_AFTER, HeaderValue::from_static(header))]);
         }
     }
 }

@@ -18,7 +18,7 @@ pub const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 /// Default of [`Limits::header_timeout`]: 10 seconds.
 pub const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default of [`Limits::request_timeout`]: 60 seconds, the write timeout of Fulcio.
-pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Default of [`Limits::idle_timeout`]: 75 seconds, longer than the 60 of common proxies, so that it is they who
 /// close an idle connection and not we under their next request.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);

@@ -4,6 +4,7 @@
 //! client that was allowed to read one may keep it.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -33,17 +34,20 @@ async fn checkpoint(State(log): State<Log>) -> Response {
     (headers, log.head().checkpoint.clone()).into_response()
 }
 
-async fn hashes(State(log): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
-    tile(&log, &format!("tile/{path}")).await
+type Tail = Result<Path<String>, PathRejection>;
+
+async fn hashes(State(log): State<Log>, tail: Tail) -> Result<Response, Problem> {
+    tile(&log, "tile", tail).await
 }
 
-async fn entries(State(log): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
-    tile(&log, &format!("tile/entries/{path}")).await
+async fn entries(State(log): State<Log>, tail: Tail) -> Result<Response, Problem> {
+    tile(&log, "tile/entries", tail).await
 }
 
-async fn tile(log: &Log, path: &str) -> Result<Response, Problem> {
+async fn tile(log: &Log, kind: &str, tail: Tail) -> Result<Response, Problem> {
     let missing = || Problem::new(StatusCode::NOT_FOUND, "no such tile");
-    let tile = Tile::parse_path(path).map_err(|_| missing())?;
+    let Path(tail) = tail.map_err(|_| missing())?;
+    let tile = Tile::parse_path(&format!("{kind}/{tail}")).map_err(|_| missing())?;
     let read = log.tile(tile).await.map_err(|error| {
         tracing::error!(%error, "reading a tile failed");
         Problem::internal()

@@ -1,6 +1,43 @@
 //! The parts of the layers that need no socket.
 
+use axum::routing::get;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tower::ServiceExt as _;
+
 use super::*;
+
+/// Sends `GET path` through all layers and returns what Prometheus would then scrape.
+async fn scrape_after(path: &str, patience: Duration) -> (Option<StatusCode>, String) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle: PrometheusHandle = recorder.handle();
+    // Holds for this thread, which is the only one of a test's runtime.
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let slow = async || std::future::pending::<()>().await;
+    let router = Router::new().route("/things/{id}", get(async || "thing")).route("/slow", get(slow));
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let answer = tokio::time::timeout(patience, around(router, &Limits::default()).oneshot(request)).await;
+    (answer.ok().map(|answer| answer.unwrap().status()), handle.render())
+}
+
+#[tokio::test]
+async fn a_request_is_counted_under_its_route_and_not_its_path() {
+    let (status, scraped) = scrape_after("/things/4711", Duration::from_secs(9)).await;
+    assert_eq!(status, Some(StatusCode::OK));
+    let line = "chancery_http_requests_total{method=\"GET\",route=\"/things/{id}\",code=\"2xx\"} 1";
+    assert!(scraped.contains(line), "{scraped}");
+    assert!(scraped.contains("chancery_http_requests_in_flight 0"), "{scraped}");
+    assert!(!scraped.contains("4711"), "{scraped}");
+    let (_, scraped) = scrape_after("/a/guess", Duration::from_secs(9)).await;
+    assert!(scraped.contains("route=\"unmatched\",code=\"4xx\"} 1"), "{scraped}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_counted_too() {
+    let (status, scraped) = scrape_after("/slow", Duration::from_millis(50)).await;
+    assert_eq!(status, None);
+    assert!(scraped.contains("route=\"/slow\",code=\"4xx\"} 1"), "{scraped}");
+    assert!(scraped.contains("chancery_http_requests_in_flight 0"), "{scraped}");
+}
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()

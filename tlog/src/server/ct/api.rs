@@ -85,7 +85,8 @@ struct TreeHead {
     tree_size: u64,
     timestamp: u64,
     sha256_root_hash: String,
-    tree_head_signature: String,
+    #[serde(rename = "tree_head_signature")]
+    signature: String,
 }
 
 /// `GET get-sth`
@@ -95,7 +96,7 @@ pub(super) async fn get_sth(State(log): State<CtLog>) -> Result<Response, Proble
         tree_size: head.size,
         timestamp: head.time.millis(),
         sha256_root_hash: head.root.to_base64(),
-        tree_head_signature: STANDARD.encode(&head.signature),
+        signature: STANDARD.encode(&head.signature),
     };
     Ok(json(StatusCode::OK, &head))
 }

@@ -160,7 +160,7 @@ async fn an_issuer_that_had_expired_is_refused_and_a_leaf_that_has_expired_since
     let leaf = expired.leaf(&any_key(), |params| params.custom_extensions.push(poison()));
     let chain = [leaf, expired.certificate.clone(), ct.root.certificate.clone()];
     assert!(matches!(ct.log.add_pre_chain(&chain).await, Err(CtLogError::Chain(_))));
-    ct.running.clock.advance(Duration::from_secs(86_400));
+    ct.running.clock.advance(Duration::from_hours(24));
     ct.log.add_pre_chain(&ct.precert_chain()).await.unwrap();
 }
 
@@ -215,7 +215,7 @@ async fn the_tree_head_is_signed_once_and_not_older_than_its_leaves() {
     let (size, root, time) = ct.sth().await;
     assert_eq!((size, root), (4, ct.running.log.head().root));
     assert!(time >= newest, "{} before {}", time.millis(), newest.millis());
-    ct.running.clock.advance(Duration::from_secs(60));
+    ct.running.clock.advance(Duration::from_mins(1));
     assert_eq!(ct.get("get-sth").await.json(), ct.get("get-sth").await.json());
 }
 

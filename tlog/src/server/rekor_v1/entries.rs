@@ -1,5 +1,6 @@
 //! `/api/v1/log/entries…`: create, get and retrieve.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -67,7 +68,12 @@ pub(super) async fn by_index(State(dialect): Shared, pairs: schema::Pairs) -> Re
 }
 
 /// `GET /api/v1/log/entries/{entryUUID}`
-pub(super) async fn by_uuid(State(dialect): Shared, Path(text): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn by_uuid(
+    State(dialect): Shared,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    // A path that is no UTF-8 is no id either.
+    let text = path.map(|Path(text)| text).unwrap_or_default();
     let id = EntryId::parse(&text, "entryUUID", "path")?;
     if !id.may_be_in(&dialect) {
         return Ok(found(None));

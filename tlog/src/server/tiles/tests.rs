@@ -49,7 +49,9 @@ async fn tiles_add_up_to_the_root() {
     }
     assert_eq!(range.root(), running.log.head().root);
     let mut first = CompactRange::new();
-    full.iter().for_each(|leaf| first.append(*leaf, |_, _| {}));
+    for leaf in full {
+        first.append(leaf, |_, _| {});
+    }
     assert_eq!(hashes(&get(&router, "/tile/1/000.p/1").await), [first.root()]);
 }
 
@@ -94,6 +96,7 @@ async fn a_tile_that_does_not_exist_is_404() {
         "/tile/entries/",
         "/tile/0/../checkpoint",
         "/tile/data/000",
+        "/tile/0/%ff",
     ] {
         assert_eq!(get(&router, path).await.status, 404, "{path}");
     }
