@@ -60,8 +60,9 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
         }
         router = router.nest(&role.config.prefix, face);
     }
-    if let (Some(ca), Some(log)) = (instance.ca, issuance_log) {
-        let service = Arc::new(ca.into_service(Some(Arc::new(OwnLog(log))), clock.clone())?);
+    if let Some(ca) = instance.ca {
+        let own = issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
+        let service = Arc::new(ca.into_service(own, clock.clone())?);
         router = router.merge(chancery_ca::router(service.clone()));
         readiness = with_ca(readiness, service);
     }

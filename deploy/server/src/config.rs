@@ -84,9 +84,21 @@ pub(crate) struct CaConfig {
     /// Issuers on loopback may do without TLS.
     #[serde(default)]
     pub(crate) development: bool,
+    /// The issuance log of another process.
+    pub(crate) issuance_log: Option<RemoteLogConfig>,
     /// Start of trust.
     #[serde(deserialize_with = "rfc3339")]
     pub(crate) since: Timestamp,
+}
+
+/// An issuance log behind HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoteLogConfig {
+    /// Its address, up to `/ct/v1/`.
+    pub(crate) url: String,
+    /// Its public key, PEM.
+    pub(crate) key: PathBuf,
 }
 
 /// The file as it is written.
@@ -133,8 +145,10 @@ impl Config {
         file.listen.check()?;
         file.limits.check()?;
         log::check(&file.log)?;
-        if file.ca.is_some() && !file.log.iter().any(|log| log.dialect.is_ct()) {
-            let problem = "a CA needs an issuance log in this file: add a `[[log]]` with `dialect = \"ct\"`";
+        let lonely = file.ca.as_ref().is_some_and(|ca| ca.issuance_log.is_none());
+        if lonely && !file.log.iter().any(|log| log.dialect.is_ct()) {
+            let problem =
+                "a CA needs an issuance log: add a `[[log]]` with `dialect = \"ct\"`, or `issuance_log`";
             return Err(ConfigError::value("ca", problem));
         }
         if file.ca.is_none() && file.log.is_empty() {
@@ -169,6 +183,7 @@ impl Config {
         }
         if let Some(ca) = &mut self.ca {
             [&mut ca.chain, &mut ca.key, &mut ca.issuers].into_iter().for_each(resolve);
+            ca.issuance_log.iter_mut().for_each(|log| resolve(&mut log.key));
         }
         for log in &mut self.logs {
             [&mut log.key, &mut log.checkpoint_key].into_iter().for_each(resolve);

@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use chancery_ca::make_root_and_intermediate;
 use chancery_tlog::clock::{Clock, SystemClock};
 use chancery_tlog::key::{KeyKind, SoftwareSigner};
+use chancery_tlog::merkle::Hash;
 use chancery_tlog::serve::key_file::{self, Passphrase};
 use clap::{Args, ValueEnum};
 
@@ -114,8 +115,10 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
     make(&arguments, &url, &issuers, &text, passphrase.as_ref(), clock)
         .await
         .with_context(|| format!("{} is incomplete: remove it before the next attempt", dir.display()))?;
+    let fingerprint = fingerprint(dir)?;
     talk(&format!(
-        "made an instance for {url} in {dir}\n\n\
+        "made an instance for {url} in {dir}\n\
+         clients pin it with: chancery trust add {url} --sha256 {fingerprint}\n\n\
          next:\n  \
          move {dir}/{ROOT_KEY} offline, together with a copy of {dir}/trust: it is needed only to replace the CA's\n  \
          certificate, never by the server\n  \
@@ -169,6 +172,12 @@ async fn make(
         }
     }
     write(&dir.join(config::FILE), text)
+}
+
+/// SHA-256 of the file that `chancery trust add` fetches.
+fn fingerprint(dir: &Path) -> anyhow::Result<Hash> {
+    let path = dir.join("trust").join(trust::CLIENT_TRUST_CONFIG);
+    Ok(Hash::digest(&std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 
 /// Makes sure of an empty folder that only its owner can read: names of repositories will be in it.

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, Settings};
+use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, Settings};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
-use chancery_tlog::key::{KeyKind, Signer};
+use chancery_tlog::key::{KeyKind, PublicKey, Signer};
 use chancery_tlog::serve::key_file::{self, Passphrase};
 use chancery_tlog::server::log::{Log, LogSettings, Sequencer};
 use chancery_tlog::server::rekor_v1;
 use chancery_tlog::server::store::{Rocks, Store};
 
-use crate::config::{CaConfig, Config, Dialect, LogConfig};
+use crate::config::{BaseUrl, CaConfig, Config, Dialect, LogConfig, RemoteLogConfig};
 use crate::trust::{Identity, LogIdentity};
 
 /// An instance with its keys in memory.
@@ -36,7 +36,14 @@ pub(crate) struct CaRole {
     /// Whose tokens are honoured.
     pub(crate) issuers: IssuerConfig,
     settings: Settings,
+    remote_log: Option<RemoteLogRole>,
     since: Timestamp,
+}
+
+/// An issuance log of another process.
+struct RemoteLogRole {
+    url: String,
+    key: PublicKey,
 }
 
 /// A log that can sign.
@@ -63,12 +70,14 @@ impl Instance {
 
     /// What the instance publishes about itself.
     pub(crate) fn identity(&self) -> Identity<'_> {
-        let log =
-            |ct: bool| self.logs.iter().find(|log| log.config.dialect.is_ct() == ct).map(LogRole::identity);
+        let url = &self.config.url;
+        let log = |ct: bool| {
+            self.logs.iter().find(|log| log.config.dialect.is_ct() == ct).map(|log| log.identity(url))
+        };
         Identity {
-            url: &self.config.url,
+            url,
             ca: self.ca.as_ref().map(|ca| (ca.chain.as_slice(), ca.since)),
-            ct: log(true),
+            ct: self.ca.as_ref().and_then(CaRole::remote_log).or_else(|| log(true)),
             rekor_v1: log(false),
         }
     }
@@ -85,17 +94,39 @@ impl CaRole {
         let issuers = IssuerConfig::parse(&read(&config.issuers)?).with_context(name)?;
         let mut settings = Settings::default();
         settings.oidc.development = config.development;
-        Ok(Self { authority, chain, issuers, settings, since: config.since })
+        let remote_log = config.issuance_log.as_ref().map(RemoteLogRole::load).transpose()?;
+        Ok(Self { authority, chain, issuers, settings, remote_log, since: config.since })
     }
 
-    /// The CA in service. Contacts nobody yet.
+    fn remote_log(&self) -> Option<LogIdentity<'_>> {
+        let log = self.remote_log.as_ref()?;
+        Some(LogIdentity { base_url: log.url.clone(), key: &log.key, since: self.since })
+    }
+
+    /// The CA in service, with the issuance log of another process if there is one, else with `own`. Contacts nobody
+    /// yet.
     pub(crate) fn into_service(
         self,
-        log: Option<Arc<dyn IssuanceLog>>,
+        own: Option<Arc<dyn IssuanceLog>>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<CertificateService> {
-        CertificateService::new(self.authority, self.issuers, log, clock, self.settings)
-            .context("the issuers (`[ca]` in chancery.toml; for one on this machine without TLS: `development = true`)")
+        let log = match self.remote_log {
+            Some(RemoteLogRole { url, key }) => {
+                Some(Arc::new(RemoteLog::new(&url, key)?) as Arc<dyn IssuanceLog>)
+            }
+            None => own,
+        };
+        CertificateService::new(self.authority, self.issuers, log, clock, self.settings).context(
+            "the issuers (`[ca]` in chancery.toml; for one on this machine without TLS: `development = true`)",
+        )
+    }
+}
+
+impl RemoteLogRole {
+    fn load(config: &RemoteLogConfig) -> anyhow::Result<Self> {
+        let key =
+            PublicKey::from_pem(&read(&config.key)?).with_context(|| config.key.display().to_string())?;
+        Ok(Self { url: config.url.trim_end_matches('/').to_owned(), key })
     }
 }
 
@@ -156,12 +187,12 @@ impl LogRole {
         LogSettings::new(self.config.origin.clone())
     }
 
-    fn identity(&self) -> LogIdentity<'_> {
-        let prefix = match self.config.dialect {
-            Dialect::Ct { .. } => self.config.prefix.as_str(),
-            Dialect::RekorV1 { .. } => "",
+    fn identity(&self, url: &BaseUrl) -> LogIdentity<'_> {
+        let base_url = match self.config.dialect {
+            Dialect::Ct { .. } => format!("{url}{}", self.config.prefix),
+            Dialect::RekorV1 { .. } => url.to_string(),
         };
-        LogIdentity { prefix, key: self.signer.public_key(), since: self.config.since }
+        LogIdentity { base_url, key: self.signer.public_key(), since: self.config.since }
     }
 }
 

@@ -41,8 +41,8 @@ pub(crate) struct Identity<'i> {
 
 /// A log to publish.
 pub(crate) struct LogIdentity<'i> {
-    /// Path under which the log is found, or nothing.
-    pub(crate) prefix: &'i str,
+    /// Address under which the log is found.
+    pub(crate) base_url: String,
     /// The dialect's key.
     pub(crate) key: &'i PublicKey,
     /// Since when it is trusted.
@@ -106,16 +106,15 @@ pub(crate) fn router(documents: Vec<Document>) -> Router {
 }
 
 fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
-    let log = |log: &LogIdentity<'_>| log_instance(identity.url, log);
     TrustedRoot {
         media_type: TRUSTED_ROOT_TYPE.to_owned(),
-        tlogs: identity.rekor_v1.iter().map(log).collect(),
+        tlogs: identity.rekor_v1.iter().map(log_instance).collect(),
         certificate_authorities: identity
             .ca
             .iter()
             .map(|(chain, since)| authority(identity.url, chain, *since))
             .collect(),
-        ctlogs: identity.ct.iter().map(log).collect(),
+        ctlogs: identity.ct.iter().map(log_instance).collect(),
         timestamp_authorities: Vec::new(),
     }
 }
@@ -136,9 +135,9 @@ fn authority(url: &BaseUrl, chain: &[Certificate], since: Timestamp) -> Authorit
     }
 }
 
-fn log_instance(url: &BaseUrl, log: &LogIdentity<'_>) -> LogInstance {
+fn log_instance(log: &LogIdentity<'_>) -> LogInstance {
     LogInstance {
-        base_url: format!("{url}{}", log.prefix),
+        base_url: log.base_url.clone(),
         hash_algorithm: "SHA2_256".to_owned(),
         public_key: TrustedKey {
             raw_bytes: STANDARD.encode(log.key.spki_der()),
@@ -192,8 +191,8 @@ mod tests {
         documents(&Identity {
             url: &url,
             ca: None,
-            ct: Some(LogIdentity { prefix: "/ct", key: ct, since: SINCE }),
-            rekor_v1: Some(LogIdentity { prefix: "", key: rekor_v1, since: SINCE }),
+            ct: Some(LogIdentity { base_url: format!("{url}/ct"), key: ct, since: SINCE }),
+            rekor_v1: Some(LogIdentity { base_url: url.to_string(), key: rekor_v1, since: SINCE }),
         })
         .unwrap()
     }

@@ -51,7 +51,12 @@ fn plain_http_for_the_network_needs_a_word() {
 #[test]
 fn a_ca_without_an_issuance_log_is_refused() {
     let refused = refusal("dialect = \"ct\"", "dialect = \"rekor-v1\"\nhostname = \"h\"\ntree_id = 1");
-    assert!(refused.contains("at most one log") || refused.contains("needs an issuance log"), "{refused}");
+    assert!(refused.contains("at most one log"), "{refused}");
+    let logs = SAMPLE.find("# The issuance log: every").unwrap();
+    let refused = parse(&SAMPLE[..logs]).unwrap_err().to_string();
+    assert!(refused.contains("needs an issuance log"), "{refused}");
+    let remote = "\nissuance_log = { url = \"https://log.example.com/ct\", key = \"ct.pub\" }\nsince = ";
+    parse(&SAMPLE[..logs].replace("\nsince = ", remote)).unwrap();
 }
 
 #[test]
