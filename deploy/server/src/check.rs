@@ -17,8 +17,8 @@ use crate::trust;
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
 pub(crate) struct Findings {
-    /// One line for each.
-    pub(crate) text: String,
+    /// One for each thing that was looked at.
+    pub(crate) lines: Vec<String>,
     /// How many of them stop `run`.
     pub(crate) problems: usize,
 }
@@ -38,14 +38,14 @@ impl Findings {
     }
 
     fn line(&mut self, mark: &str, what: &str) {
-        self.text.push_str(&format!("{mark:<8} {what}\n"));
+        self.lines.push(format!("{mark:<8} {what}"));
     }
 }
 
 /// Checks the instance in `dir` and prints what was looked at. `Err` if `run` would not start.
 pub(crate) fn check(dir: &Path) -> anyhow::Result<()> {
     let findings = findings(dir)?;
-    std::io::stdout().write_all(findings.text.as_bytes())?;
+    writeln!(std::io::stdout(), "{}", findings.lines.join("\n"))?;
     match findings.problems {
         0 => Ok(()),
         1 => bail!("1 problem found"),

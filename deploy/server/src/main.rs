@@ -84,11 +84,12 @@ mod tests {
     fn help_is_as_recorded() {
         let mut command = Arguments::command().term_width(100);
         command.build();
-        let mut text = command.render_long_help().to_string();
+        let mut texts = vec![command.render_long_help().to_string()];
         for name in ["init", "run", "check-config", "export-trust"] {
-            let subcommand = command.find_subcommand_mut(name).unwrap();
-            text += &format!("\n==== {name}\n\n{}", subcommand.clone().term_width(100).render_long_help());
+            let mut subcommand = command.find_subcommand_mut(name).unwrap().clone().term_width(100);
+            texts.push(format!("==== {name}\n\n{}", subcommand.render_long_help()));
         }
+        let text = texts.join("\n");
         insta::assert_snapshot!(text);
     }
 }

@@ -42,7 +42,10 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
         servers.spawn(serve(listener, metrics::router(recorder.clone()), accepting.clone()));
     }
     let upkeep = recorder.upkeep(accepting.clone());
-    servers.spawn(async { Ok(upkeep.await) });
+    servers.spawn(async {
+        upkeep.await;
+        Ok(())
+    });
     std::io::stdout().write_all(ready.as_bytes())?;
     std::io::stdout().flush()?;
     supervise(servers, sequencers, accepting, stop_signal()?).await

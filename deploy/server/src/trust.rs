@@ -178,7 +178,7 @@ fn from(since: Timestamp) -> TimeRange {
 
 #[cfg(test)]
 mod tests {
-    use chancery_tlog::key::{KeyKind, Signer as _, SoftwareSigner};
+    use chancery_tlog::key::{KeyKind, Signer, SoftwareSigner};
 
     use super::*;
 
@@ -187,7 +187,7 @@ mod tests {
     fn published(url: &str) -> Vec<Document> {
         let url = BaseUrl::parse(url).unwrap();
         let keys = [(); 2].map(|()| SoftwareSigner::generate(KeyKind::EcdsaP256).unwrap());
-        let [ct, rekor_v1] = keys.each_ref().map(|key| key.public_key());
+        let [ct, rekor_v1] = keys.each_ref().map(Signer::public_key);
         documents(&Identity {
             url: &url,
             ca: None,

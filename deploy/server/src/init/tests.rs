@@ -34,8 +34,8 @@ async fn a_new_instance_has_no_problems_and_its_keys_are_private() {
     let dir = folder.path().join("instance");
     made(&dir, &[]).await.unwrap();
     let findings = check::findings(&dir).unwrap();
-    assert_eq!(findings.problems, 0, "{}", findings.text);
-    assert!(findings.text.contains("move it offline"), "{}", findings.text);
+    assert_eq!(findings.problems, 0, "{:?}", findings.lines);
+    assert!(findings.lines.concat().contains("move it offline"), "{:?}", findings.lines);
     assert_eq!(mode(&dir), 0o700);
     let keys: Vec<_> =
         std::fs::read_dir(dir.join("keys")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -123,7 +123,7 @@ async fn a_log_that_is_gone_is_not_made_anew() {
     made(&dir, &[]).await.unwrap();
     std::fs::remove_dir_all(dir.join("logs/rekor-v1")).unwrap();
     let findings = check::findings(&dir).unwrap();
-    assert_eq!(findings.problems, 1, "{}", findings.text);
+    assert_eq!(findings.problems, 1, "{:?}", findings.lines);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
     let refused = compose::application(instance, &clock).await.err().unwrap();
