@@ -188,3 +188,55 @@ impl State {
         Duration::from_secs_f64(seconds.ceil().clamp(RETRY_AFTER.0, RETRY_AFTER.1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Origin;
+
+    fn submission(n: u64) -> Submission {
+        let identity = Hash::digest(&n.to_be_bytes());
+        Submission {
+            identity,
+            leaf: bytes::Bytes::from_static(b"leaf"),
+            extra: bytes::Bytes::new(),
+            terms: vec![],
+        }
+    }
+
+    fn retry_after(pool: &Pool) -> Duration {
+        match pool.submit(submission(u64::MAX)) {
+            Err(AddError::Full { retry_after }) => retry_after,
+            _ => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn the_time_to_come_back_is_what_the_queue_needs_to_drain() {
+        let mut settings = LogSettings::new(Origin::new("log.example").unwrap());
+        settings.max_pool_entries = 30;
+        let pool = Pool::new(&settings);
+        for n in 0..30 {
+            assert!(pool.submit(submission(n)).is_ok());
+        }
+        pool.settle(&[Hash::default(); 10], Duration::from_secs(2));
+        assert_eq!(retry_after(&pool), Duration::from_secs(6));
+        pool.settle(&[Hash::default(); 10], Duration::from_millis(1));
+        assert_eq!(retry_after(&pool), Duration::from_secs(1), "never at once");
+        let slow = Pool::new(&settings);
+        slow.settle(&[Hash::default()], Duration::from_hours(1));
+        assert_eq!(slow.state().retry_after(), Duration::from_secs(1), "an empty queue drains at once");
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_after_its_answer_can_be_submitted_again() {
+        let pool = Pool::new(&LogSettings::new(Origin::new("log.example").unwrap()));
+        pool.submit(submission(1)).map(|_| ()).unwrap();
+        let draft = pool.next(&CancellationToken::new()).await.unwrap();
+        assert_eq!(pool.load(), (0, 0));
+        assert!(pool.submit(submission(1)).unwrap().joined, "the batch under way counts");
+        draft.tickets.into_iter().for_each(|ticket| ticket.refuse(AddError::Closed));
+        pool.settle(&[submission(1).identity], Duration::from_secs(1));
+        assert!(!pool.submit(submission(1)).unwrap().joined);
+    }
+}

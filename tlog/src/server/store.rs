@@ -52,6 +52,8 @@ pub struct StoredEntry {
 pub struct NewEntry {
     /// What is stored.
     pub entry: StoredEntry,
+    /// Hash of its leaf, so that a store need not hash again.
+    pub leaf_hash: Hash,
     /// Search terms.
     pub terms: Vec<String>,
 }
@@ -121,7 +123,7 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// The stored head is another one: a second writer was here. Nothing was written.
-    #[error("the store's head is another one ({}): two writers on one log", describe(.0))]
+    #[error("the store's head is another one ({}): two writers on one log", describe(.0.as_deref()))]
     Superseded(Option<Box<Head>>),
     /// Certainly nothing was written.
     #[error("nothing was written: {0}")]
@@ -138,8 +140,8 @@ impl StoreError {
 }
 
 /// The size of a head that may not be there, for messages.
-pub(super) fn describe(head: &Option<Box<Head>>) -> String {
-    head.as_ref().map_or_else(|| "none".to_owned(), |head| format!("size {}", head.size))
+pub(super) fn describe(head: Option<&Head>) -> String {
+    head.map_or_else(|| "none".to_owned(), |head| format!("size {}", head.size))
 }
 
 /// The durable home of one log.

@@ -11,7 +11,7 @@ use crate::server::store::Store;
 /// How long one answer of the file system is good for. Adds within it cannot fill a watermark's worth of disk.
 const VALIDITY: Duration = Duration::from_secs(1);
 /// What a refused client is told: disks are emptied by people.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 pub(super) struct DiskWatch {
     min_free_bytes: u64,

@@ -120,7 +120,7 @@ pub enum Fatal {
     #[error("a commit may or may not be durable, restart to find out: {0}")]
     Unknown(#[source] StoreError),
     /// Somebody else writes to this store.
-    #[error("two writers on one log: the store's head moved to another one ({}) under this process", describe(.0))]
+    #[error("two writers on one log: the store's head moved to another one ({}) under this process", describe(.0.as_deref()))]
     Superseded(Option<Box<Head>>),
     /// A batch is not what its re-derivation says. Nothing was signed.
     #[error(transparent)]

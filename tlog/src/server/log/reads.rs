@@ -106,7 +106,7 @@ impl Log {
             TileKind::Hashes { .. } => {
                 let ids: Vec<_> = tile.nodes().collect();
                 let hashes = self.0.store.nodes(&ids).await?;
-                hashes.iter().flat_map(|hash| hash.as_bytes()).copied().collect()
+                hashes.iter().flat_map(Hash::as_bytes).copied().collect()
             }
             TileKind::Entries => {
                 let first = tile.index * TILE_WIDTH;

@@ -120,7 +120,7 @@ async fn stored_duplicates_are_answered_from_the_store() {
     let fixture = Fixture::new().await;
     let (log, ..) = fixture.run().await;
     add(&log, 1..9).await;
-    fixture.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_mins(1));
     let mut again = submission(3);
     again.extra = Bytes::from_static(b"another");
     let receipt = log.add(again).await.unwrap();
@@ -150,6 +150,7 @@ async fn a_look_up_that_leads_to_another_entry_is_damage_not_an_answer() {
             extra: Bytes::new(),
             identity: submission(5).identity,
         },
+        leaf_hash: leaf_hash(b"x"),
         terms: Vec::new(),
     };
     let (log, ..) = fixture.run().await;
@@ -360,6 +361,7 @@ async fn an_entry_beyond_the_head_does_not_open_the_log() {
             extra: Bytes::new(),
             identity: submission(1).identity,
         },
+        leaf_hash: leaf_hash(b"x"),
         terms: Vec::new(),
     };
     fixture.tamper(&[entry], &[], 1).await;

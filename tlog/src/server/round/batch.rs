@@ -14,7 +14,6 @@ pub struct Batch {
     pub(super) first: u64,
     pub(super) time: Timestamp,
     pub(super) entries: Vec<NewEntry>,
-    pub(super) leaf_hashes: Vec<Hash>,
     /// By level, then by index.
     pub(super) nodes: Vec<(NodeId, Hash)>,
     pub(super) proofs: Vec<Vec<Hash>>,
@@ -26,23 +25,22 @@ pub struct Batch {
 /// Costs one hash per leaf and one per node above the new leaves. The proofs cost none: all their hashes are among
 /// those and the old edge. (Re-hashing a 256-leaf tile for each proof would cost 36 µs an entry.)
 pub fn integrate(edge: &CompactRange, submissions: Vec<Submission>, time: Timestamp) -> Batch {
-    let leaf_hashes: Vec<Hash> = submissions.iter().map(|submission| leaf_hash(&submission.leaf)).collect();
-    let entries = submissions.into_iter().map(|submission| place(submission, time)).collect();
-    let lines = Lines::above(edge, &leaf_hashes);
+    let entries: Vec<_> = submissions.into_iter().map(|submission| place(submission, time)).collect();
+    let lines = Lines::above(edge, entries.iter().map(|new| new.leaf_hash).collect());
     Batch {
         first: edge.size(),
         time,
-        entries,
         nodes: lines.completed(),
         proofs: (lines.first..lines.size).map(|index| lines.proof(index)).collect(),
-        edge: if leaf_hashes.is_empty() { edge.clone() } else { lines.edge() },
-        leaf_hashes,
+        edge: if entries.is_empty() { edge.clone() } else { lines.edge() },
+        entries,
     }
 }
 
 fn place(submission: Submission, time: Timestamp) -> NewEntry {
     let Submission { identity, leaf, extra, terms } = submission;
-    NewEntry { entry: StoredEntry { leaf, time, extra, identity }, terms }
+    let leaf_hash = leaf_hash(&leaf);
+    NewEntry { entry: StoredEntry { leaf, time, extra, identity }, leaf_hash, terms }
 }
 
 /// The part of the tree that a batch touches: for each level the hashes from the left sibling of the first new
@@ -56,13 +54,13 @@ struct Lines {
 }
 
 impl Lines {
-    fn above(edge: &CompactRange, leaf_hashes: &[Hash]) -> Self {
+    fn above(edge: &CompactRange, leaf_hashes: Vec<Hash>) -> Self {
         let first = edge.size();
         let size = first + leaf_hashes.len() as u64;
         // The edge holds the left sibling on a level exactly if the size has that bit. Smallest subtree last.
         let mut siblings = edge.hashes().iter().rev().copied();
         let mut levels = Vec::new();
-        let mut line = leaf_hashes.to_vec();
+        let mut line = leaf_hashes;
         while !line.is_empty() {
             let level = levels.len();
             let start = first >> level;

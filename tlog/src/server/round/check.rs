@@ -40,7 +40,7 @@ impl Batch {
             return Err(differs("the size"));
         }
         let leaves: Vec<_> = self.entries.iter().map(|new| Rfc6962::hash(&new.entry.leaf)).collect();
-        if !leaves.iter().eq(self.leaf_hashes.iter().map(Hash::as_bytes)) {
+        if !leaves.iter().eq(self.entries.iter().map(|new| new.leaf_hash.as_bytes())) {
             return Err(differs("a leaf hash"));
         }
         let mut tiles = tree.tiles.clone();
@@ -118,7 +118,7 @@ impl RightTiles {
         let mut carry = leaf;
         for row in &mut self.rows {
             row.push(carry);
-            if row.len() < tile_width() {
+            if (row.len() as u64) < TILE_WIDTH {
                 return;
             }
             carry = subtree_root(row).unwrap_or(carry);
@@ -174,8 +174,4 @@ fn subtree_root(leaves: &[[u8; 32]]) -> Option<[u8; 32]> {
         [lone] => Some(*lone),
         _ => MerkleTree::<Rfc6962>::from_leaves(leaves).root(),
     }
-}
-
-fn tile_width() -> usize {
-    TILE_WIDTH as usize
 }

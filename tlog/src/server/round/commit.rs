@@ -51,9 +51,9 @@ impl Committed {
     pub fn publish(self, tickets: Vec<Ticket>, show: impl FnOnce(Published)) -> Tree {
         let Self { batch, tree, head } = self;
         show(Published { head: Arc::clone(&head) });
-        let answers = tickets.into_iter().zip(batch.leaf_hashes).zip(batch.proofs);
-        for (index, ((ticket, leaf_hash), proof)) in (batch.first..).zip(answers) {
-            let (time, head) = (batch.time, Arc::clone(&head));
+        let answers = tickets.into_iter().zip(batch.entries).zip(batch.proofs);
+        for (index, ((ticket, entry), proof)) in (batch.first..).zip(answers) {
+            let (time, leaf_hash, head) = (batch.time, entry.leaf_hash, Arc::clone(&head));
             ticket.grant(Receipt { index, time, leaf_hash, proof, head, duplicate: false });
         }
         tree

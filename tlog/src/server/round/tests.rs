@@ -58,17 +58,17 @@ fn appended(old: u64, new: u64) -> (CompactRange, Vec<(NodeId, Hash)>) {
     (range, nodes)
 }
 
-fn assert_integrates(old: u64, new: u64) {
-    let (tree, batch) = batch(old, new);
-    let (range, nodes) = appended(old, new);
-    assert_eq!(batch.edge, range, "{old}..{new}");
-    assert_eq!(batch.nodes, nodes, "{old}..{new}");
+fn assert_integrates(old: u64, size: u64) {
+    let (tree, batch) = batch(old, size);
+    let (range, nodes) = appended(old, size);
+    assert_eq!(batch.edge, range, "{old}..{size}");
+    assert_eq!(batch.nodes, nodes, "{old}..{size}");
     let root = range.root();
-    for (index, (leaf, proof)) in (old..).zip(batch.leaf_hashes.iter().zip(&batch.proofs)) {
-        verify_inclusion(leaf, index, new, proof, &root).unwrap();
+    for (index, (new, proof)) in (old..).zip(batch.entries.iter().zip(&batch.proofs)) {
+        verify_inclusion(&new.leaf_hash, index, size, proof, &root).unwrap();
     }
-    assert_eq!(batch.proofs.len() as u64, new - old);
-    assert_eq!(batch.check(&tree).unwrap().root, root, "{old}..{new}");
+    assert_eq!(batch.proofs.len() as u64, size - old);
+    assert_eq!(batch.check(&tree).unwrap().root, root, "{old}..{size}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn flip(hash: &mut Hash) {
 #[test]
 fn a_flipped_bit_in_a_leaf_hash_is_not_signed() {
     let (tree, mut batch) = batch(300, 310);
-    flip(&mut batch.leaf_hashes[4]);
+    flip(&mut batch.entries[4].leaf_hash);
     assert_eq!(batch.check(&tree).unwrap_err().what, "a leaf hash");
 }
 
@@ -230,7 +230,7 @@ async fn entries_that_do_not_hash_to_their_leaves_do_not_open() {
     signed.batch.entries[1].entry.leaf = bytes::Bytes::from_static(b"leaf I");
     signed.commit(&store, None).await.unwrap();
     let clock = FixedClock::new(Timestamp::from_seconds(9));
-    let refused = restore(&store, &face, &clock).await.err().expect("must not open");
+    let refused = restore(&store, &face, &clock).await.expect_err("must not open");
     assert!(refused.to_string().contains("entry 1 does not hash to its leaf"), "{refused}");
 }
 
@@ -242,7 +242,7 @@ async fn a_head_that_is_not_what_its_checkpoint_says_does_not_open() {
     signed.head.size = 2;
     signed.commit(&store, None).await.unwrap();
     let clock = FixedClock::new(Timestamp::from_seconds(9));
-    let refused = restore(&store, &face, &clock).await.err().expect("must not open");
+    let refused = restore(&store, &face, &clock).await.expect_err("must not open");
     assert!(refused.to_string().contains("not what its checkpoint says"), "{refused}");
 }
 

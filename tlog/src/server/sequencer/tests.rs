@@ -145,7 +145,7 @@ fn assert_refused_by(fault: Fault, answer: &Result<Receipt, AddError>) {
     assert!(fits, "{fault:?}: {answer:?}");
 }
 
-async fn assert_ended_by(fault: Fault, ended: Option<Result<(), Fatal>>) {
+fn assert_ended_by(fault: Fault, ended: Option<Result<(), Fatal>>) {
     let fits = match fault {
         Fault::NotApplied => matches!(ended, Some(Ok(()))),
         Fault::Superseded => matches!(ended, Some(Err(Fatal::Superseded(_)))),
@@ -178,7 +178,7 @@ async fn row<H: Home>(fault: Fault, times: usize, reopen: bool) {
             assert!(matches!(harness.add(&after).await[0], Err(AddError::Closed)));
         }
         let ended = harness.reopen().await;
-        assert_ended_by(fault, ended).await;
+        assert_ended_by(fault, ended);
         harness.verify().await;
     }
     let written = fault == Fault::UnknownAfter;

@@ -105,8 +105,10 @@ fn identity(index: u64) -> Hash {
 fn entry(index: u64) -> NewEntry {
     let leaf = Bytes::from(format!("leaf {index}"));
     // Both spellings of an identity: the leaf's hash, and any other.
-    let identity = if index.is_multiple_of(3) { crate::merkle::leaf_hash(&leaf) } else { identity(index) };
+    let leaf_hash = crate::merkle::leaf_hash(&leaf);
+    let identity = if index.is_multiple_of(3) { leaf_hash } else { identity(index) };
     NewEntry {
+        leaf_hash,
         entry: StoredEntry {
             leaf,
             time: Timestamp::from_millis(1000 + index),

@@ -177,7 +177,7 @@ impl Inner {
         let mut batch = WriteBatch::default();
         for (at, new) in (commit.first()..).zip(commit.entries()) {
             let key = at.to_be_bytes();
-            batch.put_cf(entry, key, encode_entry(&new.entry)?);
+            batch.put_cf(entry, key, encode_entry(new)?);
             batch.put_cf(leaf, new.entry.identity, key);
             for term in &new.terms {
                 batch.put_cf(index, term_key(term, at), []);

@@ -5,7 +5,7 @@
 
 use bytes::{Buf as _, Bytes};
 
-use super::super::{Head, StoreError, StoredEntry};
+use super::super::{Head, NewEntry, StoreError, StoredEntry};
 use crate::clock::Timestamp;
 use crate::merkle::{Hash, NodeId, leaf_hash};
 
@@ -31,10 +31,10 @@ pub(super) fn decode_index(bytes: &[u8]) -> Result<u64, StoreError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged("an index"))
 }
 
-pub(super) fn encode_entry(entry: &StoredEntry) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode_entry(NewEntry { entry, leaf_hash, .. }: &NewEntry) -> Result<Vec<u8>, StoreError> {
     let length = u32::try_from(entry.leaf.len()).map_err(|_| damaged("a leaf of over 4 GiB"))?;
     let mut bytes = Vec::with_capacity(45 + entry.leaf.len() + entry.extra.len());
-    if entry.identity == leaf_hash(&entry.leaf) {
+    if entry.identity == *leaf_hash {
         bytes.push(IDENTITY_IS_LEAF_HASH);
     } else {
         bytes.push(IDENTITY_FOLLOWS);
