@@ -35,6 +35,9 @@ pub enum BundleError {
     /// Not the JSON of a bundle.
     #[error("not a bundle: {0}")]
     Json(String),
+    /// The format that cosign 2 writes unless asked otherwise.
+    #[error("this is cosign's legacy format; sign again with `--new-bundle-format`")]
+    Legacy,
     /// A version of the format that this program does not know.
     #[error("bundle media type `{0}` is not one of versions 0.1, 0.2 and 0.3")]
     Version(String),
@@ -166,8 +169,7 @@ impl Bundle {
         if json.len() > MAX_BUNDLE {
             return Err(BundleError::TooLarge);
         }
-        let wire: wire::Bundle =
-            serde_json::from_slice(json).map_err(|error| BundleError::Json(error.to_string()))?;
+        let wire: wire::Bundle = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
         let version = Version::from_media_type(&wire.media_type)
             .ok_or_else(|| BundleError::Version(wire.media_type.chars().take(100).collect()))?;
         let material = wire.verification_material;
@@ -260,6 +262,12 @@ pub fn proto_name(algorithm: HashAlgorithm) -> &'static str {
         HashAlgorithm::Sha384 => "SHA2_384",
         HashAlgorithm::Sha512 => "SHA2_512",
     }
+}
+
+fn explain(json: &[u8], error: &serde_json::Error) -> BundleError {
+    let is_legacy = serde_json::from_slice::<serde_json::Value>(json)
+        .is_ok_and(|value| value.get("base64Signature").is_some() || value.get("rekorBundle").is_some());
+    if is_legacy { BundleError::Legacy } else { BundleError::Json(error.to_string()) }
 }
 
 fn raw(der: &[u8]) -> wire::RawBytes {

@@ -114,7 +114,10 @@ impl<'a> Session<'a> {
 
     /// Verifies a bundle that this session made as everybody would, for one of its artifacts.
     pub fn check(&self, bundle: &Bundle, artifact: &Artifact) -> Result<(), SigningError> {
-        let policy = Policy::identity(NameRule::Exact(self.name.clone()), &self.issuer);
+        let mut policy = Policy::identity(NameRule::Exact(self.name.clone()), &self.issuer);
+        if matches!(bundle.content, Content::Envelope(_)) {
+            policy = policy.with_builder(&self.name);
+        }
         let report = verify::verify(bundle, artifact, Some(&self.instance.trust), &policy, self.clock);
         if report.verified {
             return Ok(());

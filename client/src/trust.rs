@@ -125,6 +125,9 @@ fn log(log: &trust::LogInstance) -> Result<TrustedLog, TrustError> {
     let spki = decode(&log.public_key.raw_bytes)?;
     let key = public_key(&spki, &log.public_key.key_details)
         .map_err(|error| TrustError::Key(log.base_url.clone(), error))?;
+    if log.public_key.valid_for.start.is_empty() {
+        return Err(TrustError::Malformed("a log's key has no start of validity"));
+    }
     let id = decode(&log.log_id.key_id)?
         .try_into()
         .map_err(|_| TrustError::Malformed("a log id is not 32 bytes"))?;

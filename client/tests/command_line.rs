@@ -122,7 +122,7 @@ fn json_output_is_one_document() {
     let said = desk.verify(&[&SIGNER[..], &["--output", "json"]].concat());
     let report: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(report["verified"], true);
-    assert_eq!(report["claims"].as_array().unwrap().len(), 13);
+    assert_eq!(report["claims"].as_array().unwrap().len(), 14);
     assert_eq!(report["identity"]["names"][0], BUILDER);
 }
 

@@ -69,6 +69,12 @@ fn members_that_the_format_does_not_have_are_refused() {
 }
 
 #[test]
+fn the_legacy_format_is_named() {
+    let legacy = json!({"base64Signature": "AQ==", "cert": "", "rekorBundle": {}});
+    assert_eq!(parse(&legacy), Err(BundleError::Legacy));
+}
+
+#[test]
 fn counts_are_limited() {
     let mut json = minimal();
     let many: Vec<Value> = (0..=MAX_ENTRIES as u64).map(entry).collect();

@@ -77,7 +77,21 @@ pub(super) fn builder(case: &Case<'_>) -> Result<Outcome, Refusal> {
     proven(found.unwrap_or_default())
 }
 
+/// Held against the provenance as soon as anything is expected of it. Otherwise the signer is trusted with what it
+/// says, as by every other client, and a difference is only told.
 pub(super) fn agrees(case: &Case<'_>) -> Result<Outcome, Refusal> {
+    let policy = case.policy;
+    let expected = policy.source.is_some()
+        || policy.source_ref.is_some()
+        || policy.builder.is_some()
+        || policy.predicate_type.is_some();
+    match agreement(case) {
+        Err(why) if !expected => not_required(format!("nothing was expected of the build; {why}")),
+        outcome => outcome,
+    }
+}
+
+fn agreement(case: &Case<'_>) -> Result<Outcome, Refusal> {
     let Some(provenance) = provenance(case)? else {
         return not_required("the content is not SLSA provenance");
     };
