@@ -17,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -44,29 +44,28 @@ type Service = State<Arc<CertificateService>>;
 /// The API with absolute paths. It sets no fallback for other paths, so that it can be merged with other routers; use
 /// [`not_found`] there to answer as Fulcio does.
 pub fn router(service: Arc<CertificateService>) -> Router {
-    let routes: [(&str, fn() -> MethodRouter<Arc<CertificateService>>); 5] = [
-        ("/api/v2/signingCert", || post(sign_v2)),
-        ("/api/v2/trustBundle", || get(trust_bundle)),
-        ("/api/v2/configuration", || get(configuration)),
-        ("/api/v1/signingCert", || post(sign_v1)),
-        ("/api/v1/rootCert", || get(root_certificate)),
-    ];
     let mut router = Router::new();
-    for (path, method) in routes {
-        for path in [path.to_owned(), format!("/{path}")] {
-            router = router.route(&path, method().fallback(method_not_allowed));
-        }
+    for (path, method) in [
+        ("/api/v2/signingCert", post(sign_v2)),
+        ("/api/v2/trustBundle", get(trust_bundle)),
+        ("/api/v2/configuration", get(configuration)),
+        ("/api/v1/signingCert", post(sign_v1)),
+        ("/api/v1/rootCert", get(root_certificate)),
+    ] {
+        let method = method.fallback(method_not_allowed);
+        router = router.route(path, method.clone()).route(&format!("/{path}"), method);
     }
     router.layer(axum::middleware::from_fn(measure::measure)).with_state(service)
 }
 
 /// Fulcio's answer to an unknown path.
+#[expect(clippy::unused_async, reason = "axum's handlers are async")]
 pub async fn not_found() -> Response {
     Status::not_found().into_response()
 }
 
-async fn method_not_allowed() -> Response {
-    Status::method_not_allowed().into_response()
+async fn method_not_allowed() -> Status {
+    Status::method_not_allowed()
 }
 
 async fn sign_v2(State(service): Service, request: Request) -> Result<Response, Status> {
@@ -99,13 +98,15 @@ fn pem_chain(issued: &Issued) -> String {
 }
 
 async fn trust_bundle(State(service): Service) -> Response {
-    let certificates: Vec<String> = service.chain().iter().map(|c| c.to_pem()).collect();
+    let certificates: Vec<String> =
+        service.chain().iter().map(chancery_tlog::certificate::Certificate::to_pem).collect();
     axum::Json(json!({ "chains": [{ "certificates": certificates }] })).into_response()
 }
 
 /// The active chain only: scripts feed this to tools that expect one chain.
 async fn root_certificate(State(service): Service) -> Response {
-    let blocks: Vec<String> = service.chain().iter().map(|c| c.to_pem()).collect();
+    let blocks: Vec<String> =
+        service.chain().iter().map(chancery_tlog::certificate::Certificate::to_pem).collect();
     ([(CONTENT_TYPE, PEM_CHAIN)], blocks.join("\n").trim().to_owned()).into_response()
 }
 

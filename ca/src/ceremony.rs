@@ -14,7 +14,7 @@ use rcgen::{DistinguishedName, DnType, SubjectPublicKeyInfo};
 
 use crate::profile::{self, ProfileError, SignerKey};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 /// The root's life: about ten years.
 const ROOT_LIFETIME: Duration = Duration::from_secs(DAY.as_secs() * 3652);
 /// The issuing CA's life: about three years.

@@ -142,10 +142,9 @@ impl CertificateService {
         self.authority.outlives(now, now.plus(crate::profile::LIFETIME))
     }
 
-    /// Issues a certificate, or says why not. Every outcome leaves one audit line and one count.
+    /// Issues a certificate, or says why not. Every outcome leaves one audit line and one count; a refusal's is written here.
     pub async fn issue(&self, request: &CertificateRequest) -> Result<Issued, IssueError> {
         let issued = self.follow_practice(request).await;
-        // 9. The audit line.
         match &issued {
             Ok(_) => metrics::counter!("fulcio_new_certs").increment(1),
             Err(error) => {
@@ -178,7 +177,8 @@ impl CertificateService {
         let certificate = self.authority.sign(&leaf, &seal).await?;
         // 8. The self-check: what was signed is what was meant.
         self.check(&certificate, &leaf, &seal, &key, now).map_err(IssueError::SelfCheck)?;
-        self.audit(&token, &principal, &certificate, &seal);
+        // 9. The audit line.
+        audit(&token, &principal, &certificate, &seal);
         let chain = std::iter::once(certificate).chain(self.authority.chain().iter().cloned()).collect();
         Ok(Issued { chain, logged: matches!(seal, Seal::Timestamp(_)) })
     }
@@ -237,24 +237,25 @@ impl CertificateService {
         }
         Ok(())
     }
+}
 
-    fn audit(&self, token: &VerifiedToken, principal: &Principal, certificate: &Certificate, seal: &Seal) {
-        let logged_at = match seal {
-            Seal::Timestamp(sct) => sct.timestamp.millis(),
-            Seal::Poison | Seal::None => 0,
-        };
-        tracing::info!(
-            target: "chancery::audit",
-            serial = hex::encode(certificate.serial()),
-            subject = principal.subject.value(),
-            issuer = token.iss,
-            token_subject = token.sub,
-            key = hex::encode(certificate.public_key().fingerprint()),
-            not_after = %certificate.not_after(),
-            logged_at,
-            "certificate issued"
-        );
-    }
+/// The audit line of an issued certificate.
+fn audit(token: &VerifiedToken, principal: &Principal, certificate: &Certificate, seal: &Seal) {
+    let logged_at = match seal {
+        Seal::Timestamp(sct) => sct.timestamp.millis(),
+        Seal::Poison | Seal::None => 0,
+    };
+    tracing::info!(
+        target: "chancery::audit",
+        serial = hex::encode(certificate.serial()),
+        subject = principal.subject.value(),
+        issuer = token.iss,
+        token_subject = token.sub,
+        key = hex::encode(certificate.public_key().fingerprint()),
+        not_after = %certificate.not_after(),
+        logged_at,
+        "certificate issued"
+    );
 }
 
 /// The timestamp that a verifier will find in the certificate covers the certificate as it stands: so its TBS without

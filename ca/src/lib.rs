@@ -25,6 +25,7 @@ pub mod authority;
 pub mod ceremony;
 pub mod config;
 mod der;
+mod excerpt;
 pub mod issuance;
 pub mod log;
 pub mod oidc;

@@ -15,6 +15,8 @@ use chancery_tlog::key::PublicKey;
 use http::StatusCode;
 use url::Url;
 
+use crate::excerpt::excerpt;
+
 #[cfg(test)]
 mod tests;
 
@@ -89,7 +91,7 @@ impl RemoteLog {
                 Err(Attempt::Again(format!("status {status}")))
             }
             _ => {
-                let text: String = String::from_utf8_lossy(&answer).chars().take(200).collect();
+                let text = excerpt(&String::from_utf8_lossy(&answer));
                 Err(Attempt::Final(IssuanceLogError::Refused(format!("status {status}: {text}"))))
             }
         }

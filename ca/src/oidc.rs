@@ -31,13 +31,14 @@ mod token;
 pub use fetch::FetchError;
 
 use crate::config::{Issuer, IssuerConfig, IssuerUrl, Location};
+use crate::excerpt::excerpt;
 use source::KeySource;
 use token::CompactToken;
 
 /// Longest token, in bytes. Real ones are below 4 KiB.
 pub const MAX_TOKEN: usize = 64 * 1024;
 /// How far in the future `nbf` and `iat` may lie by default.
-pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+pub const DEFAULT_LEEWAY: Duration = Duration::from_mins(1);
 /// How long discovery and key set together may take.
 pub const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Meta-issuers whose keys are remembered; past it the one unused for longest is forgotten.
@@ -210,7 +211,7 @@ impl Verifier {
     pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
         let token = CompactToken::parse(token)?;
         let iss = token.text("iss").ok_or(TokenError::Malformed("no `iss`"))?;
-        let issuer = self.issuers.find(iss).ok_or_else(|| TokenError::UnknownIssuer(shorten(iss)))?.clone();
+        let issuer = self.issuers.find(iss).ok_or_else(|| TokenError::UnknownIssuer(excerpt(iss)))?.clone();
         claims::check(&token.claims, &issuer.audience, &self.settings, self.clock.now())?;
         let sub = token.text("sub").filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(TokenError::Malformed("no `sub`"))?.to_owned();
@@ -274,9 +275,4 @@ fn client(settings: &Settings, issuer: &str, roots: Option<&str>) -> Result<reqw
         builder = builder.tls_certs_merge(roots.map_err(|e| failed(e.to_string()))?);
     }
     builder.build().map_err(|e| failed(e.to_string()))
-}
-
-/// A stranger's text, short enough for a log line.
-fn shorten(text: &str) -> String {
-    text.chars().take(200).collect()
 }

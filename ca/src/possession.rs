@@ -108,6 +108,7 @@ fn parse_key(bytes: &[u8]) -> Result<PublicKey, PossessionError> {
 
 /// RSA of 2,048, 3,072 or 4,096 bits with exponent 65,537, the three NIST curves, Ed25519. The exponent rule is the
 /// written specification's (§7.3); Fulcio's code stopped checking it.
+/// KNOWN LIMIT: no search for small factors or ROCA keys, which old Fulcio releases made and current ones do not.
 pub(crate) fn check_parameters(key: &PublicKey) -> Result<(), PossessionError> {
     match key.kind() {
         KeyKind::Rsa(2048 | 3072 | 4096) => match key.rsa_exponent() {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::config::{Issuer, IssuerKind};
+use crate::excerpt::excerpt;
 use crate::oidc::VerifiedToken;
 use crate::template::{Provider, RenderError};
 
@@ -57,7 +58,7 @@ pub enum PrincipalError {
 
 impl PrincipalError {
     fn subject(name: &str, problem: &'static str) -> Self {
-        Self::Subject { name: name.chars().take(200).collect(), problem }
+        Self::Subject { name: excerpt(name), problem }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::der;
 use crate::principal::Principal;
 
 /// How long a certificate is valid. Fixed, as in Fulcio: clients and documents rely on it.
-pub const LIFETIME: std::time::Duration = std::time::Duration::from_secs(10 * 60);
+pub const LIFETIME: std::time::Duration = std::time::Duration::from_mins(10);
 /// Serial numbers: 159 random bits (RFC 5280 §4.1.2.2 allows 20 bytes and wants them positive).
 const SERIAL_LEN: usize = 20;
 

@@ -1,5 +1,8 @@
 //! The HTTP API by its rules: bodies, leniency, codes and sentences.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -370,6 +373,61 @@ async fn the_configuration_shows_every_field_of_an_issuer() {
             "skipEmailVerification": false,
         }] })
     );
+}
+
+/// A recorder that counts increments by name and labels.
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<BTreeMap<String, u64>>>);
+
+struct Count(Counts, String);
+
+impl metrics::CounterFn for Count {
+    fn increment(&self, value: u64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+    }
+
+    fn absolute(&self, _value: u64) {}
+}
+
+impl metrics::Recorder for Counts {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        let labels: Vec<String> = key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+        let name = format!("{} {}", key.name(), labels.join(" "));
+        metrics::Counter::from_arc(Arc::new(Count(self.clone(), name.trim().to_owned())))
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+#[tokio::test]
+async fn metrics_have_fulcios_names_and_labels_from_closed_sets() {
+    let counts = Counts::default();
+    let _guard = metrics::set_default_local_recorder(&counts);
+    let instance = Instance::start().await;
+    let body = v2_body(&TestKey::p256()).to_string();
+    post(&instance, V2, Some(&bearer(&instance)), body.clone()).await;
+    post(&instance, V2, Some("Bearer a.b.c"), body).await;
+    let request = Request::builder().method("BREW").uri("/api/v2/trustBundle?x=1").body(Body::empty());
+    call(&instance, request.unwrap()).await;
+    let expected = [
+        ("chancery_ca_refusals reason=token_malformed", 1),
+        ("fulcio_new_certs", 1),
+        ("http_requests_total code=200 method=post", 1),
+        ("http_requests_total code=400 method=post", 1),
+        ("http_requests_total code=501 method=other", 1),
+    ];
+    let expected: BTreeMap<String, u64> = expected.map(|(name, n)| (name.to_owned(), n)).into();
+    assert_eq!(*counts.0.lock().unwrap(), expected);
 }
 
 proptest! {

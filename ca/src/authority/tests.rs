@@ -19,10 +19,10 @@ fn ceremony(clock: &FixedClock) -> Ceremony {
 
 /// A CA certificate with chosen extensions, signed by itself an hour ago.
 fn self_signed(signer: &Arc<SoftwareSigner>, name: rcgen::DnValue, extensions: &[Extension]) -> Certificate {
-    let now = SystemClock.now().minus(Duration::from_secs(3600));
+    let now = SystemClock.now().minus(Duration::from_hours(1));
     let mut subject = rcgen::DistinguishedName::new();
     subject.push(rcgen::DnType::OrganizationName, name);
-    let validity = (now, now.plus(Duration::from_secs(86_400)));
+    let validity = (now, now.plus(Duration::from_hours(24)));
     let params = params(subject, &serial().unwrap(), validity, extensions).unwrap();
     let issuer = rcgen::Issuer::from_params(&params, SignerKey::new(signer.clone()));
     let key = rcgen::SubjectPublicKeyInfo::from_der(signer.public_key().spki_der()).unwrap();
@@ -95,7 +95,7 @@ fn the_signer_must_hold_the_first_certificates_key() {
 fn an_expired_chain_is_refused() {
     let clock = clock();
     let made = ceremony(&clock);
-    clock.advance(Duration::from_secs(4 * 366 * 86_400));
+    clock.advance(Duration::from_hours(35136));
     assert!(matches!(
         load(&made.chain_pem(), made.issuing_key.clone(), &clock),
         Err(AuthorityError::Path(_))

@@ -4,6 +4,8 @@
 //! label or path segment at most, never a dot or slash. The whole text must match. CVE-2026-22772 came from
 //! building an unanchored regular expression here.
 
+use super::issuer_url::MAX_ISSUER_URL;
+
 /// A pattern of issuer URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
@@ -31,6 +33,9 @@ impl Pattern {
 
     /// Whether all of `text` matches. Costs at most `text.len() * pattern.len()` steps, whatever the input.
     pub fn matches(&self, text: &str) -> bool {
+        if text.len() > MAX_ISSUER_URL {
+            return false;
+        }
         // reachable[i]: the pattern so far can end exactly before byte i of the text.
         let text = text.as_bytes();
         let mut reachable = vec![false; text.len() + 1];

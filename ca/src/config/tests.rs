@@ -63,8 +63,8 @@ fn refused(text: &str) -> String {
 
 /// One issuer with these extra lines.
 fn one(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-    format!("oidc-issuers:\n  https://a.example.com:\n    issuer-url: https://a.example.com\n{lines}")
+    let lines = lines.replace('\n', "\n    ");
+    format!("oidc-issuers:\n  https://a.example.com:\n    issuer-url: https://a.example.com\n    {lines}\n")
 }
 
 #[test]

@@ -72,7 +72,7 @@ async fn a_refusal_is_final() {
 async fn an_answer_without_sense_is_unusable() {
     for body in ["", "{}", "[]", r#"{"sct_version":1}"#, &" ".repeat(MAX_ANSWER + 1)] {
         let (answer, _) = ask(vec![], body).await;
-        assert!(matches!(answer, Err(IssuanceLogError::Unusable(_))), "{:.20}", body);
+        assert!(matches!(answer, Err(IssuanceLogError::Unusable(_))), "{body:.20}");
     }
 }
 

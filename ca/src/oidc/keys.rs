@@ -29,7 +29,7 @@ pub(super) struct KeySet {
 struct Key {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 impl KeySet {
@@ -76,7 +76,7 @@ impl KeySet {
         match jsonwebtoken::crypto::verify(
             token.signature,
             token.signed.as_bytes(),
-            &key.key,
+            &key.decoding,
             token.algorithm,
         ) {
             Ok(true) => Ok(()),
@@ -100,8 +100,8 @@ impl Key {
             let stated = algorithm(stated.as_str()?)?;
             algorithms.retain(|a| *a == stated);
         }
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
-        (!algorithms.is_empty()).then_some(Self { kid: jwk.common.key_id, algorithms, key })
+        let decoding = DecodingKey::from_jwk(&jwk).ok()?;
+        (!algorithms.is_empty()).then_some(Self { kid: jwk.common.key_id, algorithms, decoding })
     }
 
     fn fits(&self, token: &CompactToken<'_>) -> bool {

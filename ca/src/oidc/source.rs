@@ -17,17 +17,18 @@ use url::Url;
 use super::keys::{KeySet, supported_algorithms};
 use super::{FetchError, Settings, fetch};
 use crate::config::{IssuerUrl, is_loopback};
+use crate::excerpt::excerpt;
 
 /// Shortest time between two fetches while there are keys.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Shortest time between two fetches while there are none: a start-up hiccup should not last.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long keys are fresh if the issuer does not say.
-const DEFAULT_FRESH: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_FRESH: Duration = Duration::from_mins(5);
 /// Bounds on what the issuer says. An hour is how long a revoked key may live on.
-const FRESH_BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60 * 60));
+const FRESH_BOUNDS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
 /// How long keys serve while their issuer cannot be reached.
-const USABLE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const USABLE_FOR: Duration = Duration::from_hours(24);
 
 /// One issuer's keys.
 pub(super) struct KeySource {
@@ -161,7 +162,7 @@ impl Fetcher {
     /// issuer that is on http itself.
     fn check_key_host(&self, uri: &str) -> Result<Url, FetchError> {
         let url = Url::parse(uri).map_err(|_| FetchError::Malformed("discovery document"))?;
-        let refused = || FetchError::KeyHost(super::shorten(uri));
+        let refused = || FetchError::KeyHost(excerpt(uri));
         let plain = url.scheme() == "http" && self.issuer.is_plain_http() && is_loopback(&url);
         if !(plain || url.scheme() == "https") || !url.username().is_empty() || url.password().is_some() {
             return Err(refused());

@@ -189,7 +189,7 @@ async fn answer(mode: Mode, document: Value) -> Response {
             axum::body::Body::from_stream(futures::stream::iter(chunks)).into_response()
         }
         Mode::Slow => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             axum::Json(document).into_response()
         }
         Mode::Fail => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::{MAX_TOKEN, TokenError, shorten, strict_json};
+use super::{MAX_TOKEN, TokenError, strict_json};
+use crate::excerpt::excerpt;
 
 /// The algorithms that any issuer may use. No HMAC (there is no shared secret) and no `none`.
 /// KNOWN LIMIT: Fulcio also takes ES512, which jsonwebtoken does not have and no known CI issuer uses.
@@ -77,7 +78,7 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
         return Err(TokenError::Critical);
     }
     let name = header.get("alg").and_then(Value::as_str).ok_or(TokenError::Malformed("no `alg`"))?;
-    let algorithm = algorithm(name).ok_or_else(|| TokenError::Algorithm(shorten(name)))?;
+    let algorithm = algorithm(name).ok_or_else(|| TokenError::Algorithm(excerpt(name)))?;
     let kid = match header.get("kid") {
         None => None,
         Some(Value::String(kid)) => Some(kid.clone()),

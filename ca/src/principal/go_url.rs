@@ -65,7 +65,10 @@ fn escape(part: &str) -> Option<String> {
         if kept(byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            for nibble in [byte >> 4, byte & 0x0f] {
+                out.extend(char::from_digit(u32::from(nibble), 16).map(|c| c.to_ascii_uppercase()));
+            }
         }
     }
     Some(out)

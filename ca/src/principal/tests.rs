@@ -9,8 +9,9 @@ use crate::config::IssuerConfig;
 const ISSUER: &str = "https://id.example.com";
 
 fn principal(kind: &str, claims: Value) -> Result<Principal, PrincipalError> {
-    let lines: String = kind.lines().map(|line| format!("    {line}\n")).collect();
-    let text = format!("oidc-issuers:\n  {ISSUER}:\n    issuer-url: {ISSUER}\n    client-id: a\n{lines}");
+    let lines = kind.replace('\n', "\n    ");
+    let text =
+        format!("oidc-issuers:\n  {ISSUER}:\n    issuer-url: {ISSUER}\n    client-id: a\n    {lines}\n");
     let issuer = IssuerConfig::parse(&text).unwrap().find(ISSUER).unwrap().clone();
     let Value::Object(claims) = claims else { panic!("an object") };
     let sub = claims.get("sub").and_then(Value::as_str).unwrap_or("sub").to_owned();

@@ -34,9 +34,9 @@ pub(super) fn program(text: &str) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { pieces: pieces(text)?.into_iter() };
     let (nodes, end) = parser.block(0)?;
     match end {
-        End::Text => Ok(nodes),
-        End::Else => Err(TemplateError::Unbalanced("else")),
-        End::End => Err(TemplateError::Unbalanced("end")),
+        Stop::Text => Ok(nodes),
+        Stop::Else => Err(TemplateError::Unbalanced("else")),
+        Stop::End => Err(TemplateError::Unbalanced("end")),
     }
 }
 
@@ -80,7 +80,7 @@ fn action_len(text: &str) -> Option<usize> {
 }
 
 /// What ended a block.
-enum End {
+enum Stop {
     Text,
     Else,
     End,
@@ -91,7 +91,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn block(&mut self, depth: usize) -> Result<(Vec<Node>, End), TemplateError> {
+    fn block(&mut self, depth: usize) -> Result<(Vec<Node>, Stop), TemplateError> {
         if depth > MAX_DEPTH {
             return Err(TemplateError::TooLarge);
         }
@@ -106,15 +106,15 @@ impl Parser<'_> {
             };
             let tokens = tokens(action)?;
             match tokens.as_slice() {
-                [Token::Word("end")] => return Ok((nodes, End::End)),
-                [Token::Word("else")] => return Ok((nodes, End::Else)),
+                [Token::Word("end")] => return Ok((nodes, Stop::End)),
+                [Token::Word("else")] => return Ok((nodes, Stop::Else)),
                 [Token::Word("if"), Token::Word("eq"), rest @ ..] => {
                     nodes.push(self.condition(action, rest, depth)?);
                 }
                 rest => nodes.push(Node::Value(whole_operand(action, rest)?)),
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Stop::Text))
     }
 
     fn condition(&mut self, action: &str, rest: &[Token<'_>], depth: usize) -> Result<Node, TemplateError> {
@@ -125,12 +125,12 @@ impl Parser<'_> {
         }
         let (then, end) = self.block(depth + 1)?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Text => return Err(TemplateError::Unbalanced("if")),
-            End::Else => match self.block(depth + 1)? {
-                (nodes, End::End) => nodes,
-                (_, End::Else) => return Err(TemplateError::Unbalanced("else")),
-                (_, End::Text) => return Err(TemplateError::Unbalanced("if")),
+            Stop::End => Vec::new(),
+            Stop::Text => return Err(TemplateError::Unbalanced("if")),
+            Stop::Else => match self.block(depth + 1)? {
+                (nodes, Stop::End) => nodes,
+                (_, Stop::Else) => return Err(TemplateError::Unbalanced("else")),
+                (_, Stop::Text) => return Err(TemplateError::Unbalanced("if")),
             },
         };
         Ok(Node::If { left, right, then, otherwise })
