@@ -154,6 +154,10 @@ impl Drop for Access {
         metrics::counter!("chancery_http_requests_total",
             "method" => method, "route" => route, "code" => code_class(status))
         .increment(1);
+        if status == 200 && is_probe(&self.path) {
+            // Every few seconds and never of interest.
+            return;
+        }
         tracing::info!(
             target: "chancery::access",
             id = self.id.as_str(),
@@ -165,6 +169,11 @@ impl Drop for Access {
             "request"
         );
     }
+}
+
+/// The orchestrator's questions, which are neither limited nor logged while the answer is yes.
+fn is_probe(path: &str) -> bool {
+    matches!(path, health::LIVE | health::READY)
 }
 
 fn known_method(method: &str) -> &'static str {
@@ -197,7 +206,7 @@ async fn contain(request: Request, next: Next) -> Response {
 
 /// Answers 503 at once when all slots are taken: a queue would only make every client time out.
 async fn admit(State(settings): State<Settings>, request: Request, next: Next) -> Response {
-    if matches!(request.uri().path(), health::LIVE | health::READY) {
+    if is_probe(request.uri().path()) {
         return next.run(request).await;
     }
     match settings.slots.try_acquire() {

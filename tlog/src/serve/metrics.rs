@@ -58,3 +58,32 @@ impl Metrics {
         self.0.render()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_recorded_is_scraped_in_buckets() {
+        let metrics = install().unwrap();
+        assert!(install().is_err(), "a second recorder would split the numbers");
+        ::metrics::histogram!("test_seconds").record(0.003);
+        let shutdown = CancellationToken::new();
+        let upkeep = tokio::spawn(metrics.clone().upkeep(shutdown.clone()));
+        tokio::time::sleep(UPKEEP * 2).await;
+        shutdown.cancel();
+        upkeep.await.unwrap();
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let response = router(metrics).oneshot(request).await.unwrap();
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&text).unwrap();
+        assert!(text.contains("test_seconds_bucket{le=\"0.0025\"} 0"), "{text}");
+        assert!(text.contains("test_seconds_bucket{le=\"0.005\"} 1"), "{text}");
+    }
+}

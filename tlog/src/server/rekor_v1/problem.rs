@@ -2,14 +2,14 @@
 //!
 //! A 500 says no more than Rekor's constant texts; what really happened goes to the log.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::rekor::EntryError;
 use crate::serve::Problem;
 use crate::server::log::{AddError, ProofReadError};
 use crate::server::store::StoreError;
-
-use std::time::Duration;
 
 /// A closed log is restarting; clients with retries get over it.
 const RESTART: Duration = Duration::from_secs(2);
@@ -52,4 +52,38 @@ pub(super) fn proof(error: &ProofReadError) -> Problem {
 
 fn unexpected(message: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged() -> StoreError {
+        StoreError::Damaged("/srv/chancery/logs/rekor-v1/000012.sst".to_owned())
+    }
+
+    #[test]
+    fn failures_of_ours_are_500_and_name_no_internals() {
+        let problems = [
+            add(&AddError::Unknown),
+            add(&AddError::Failed(damaged())),
+            store(&damaged()),
+            proof(&ProofReadError::Store(damaged())),
+        ];
+        for problem in problems {
+            assert_eq!(problem.status(), 500);
+            assert!(problem.message().ends_with("transparency log"), "{}", problem.message());
+        }
+    }
+
+    #[test]
+    fn a_log_that_takes_nothing_now_is_503_and_an_entry_that_it_never_takes_400() {
+        let retry_after = Duration::from_secs(3);
+        for error in [AddError::Full { retry_after }, AddError::ReadOnly { retry_after }, AddError::Closed] {
+            assert_eq!(add(&error).status(), 503, "{error}");
+        }
+        let error = AddError::TooLarge { found: 70_000, limit: 65_535 };
+        assert_eq!(add(&error).status(), 400);
+        assert!(add(&error).message().starts_with("error processing entry: "));
+    }
 }
