@@ -281,3 +281,52 @@ async fn an_email_becomes_an_rfc822_name_and_is_the_challenge() {
         issued.chain[0].extensions().iter().filter_map(|e| e.oid.strip_prefix(oid::FULCIO)).collect();
     assert_eq!(order, ["1", "8", "24"]);
 }
+
+/// The last word on an embedded timestamp: verified from the certificate's own bytes, as a client does it.
+#[tokio::test]
+async fn the_embedded_timestamp_verifies_by_the_logs_key() {
+    let instance = Instance::start().await;
+    let issued = issue(&instance).await.unwrap();
+    let entry = Entry::from_final(&issued.chain[0], &issued.chain[1]).unwrap();
+    let embedded = Sct::embedded(&issued.chain[0]).unwrap();
+    embedded[0].verify(&entry, instance.log.public_key()).unwrap();
+}
+
+/// A signer that signs well until told otherwise.
+struct Faulty(Arc<chancery_tlog::key::SoftwareSigner>, std::sync::atomic::AtomicUsize);
+
+impl chancery_tlog::key::Signer for Faulty {
+    fn public_key(&self) -> &chancery_tlog::key::PublicKey {
+        self.0.public_key()
+    }
+
+    /// The second signature, the certificate's, is over other bytes.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, chancery_tlog::key::SignError> {
+        let calls = self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.0.sign(if calls == 1 { b"something else" } else { message })
+    }
+}
+
+#[tokio::test]
+async fn a_corrupted_signature_never_leaves_the_house() {
+    let mut instance = Instance::start().await;
+    let made = &instance.ceremony;
+    let signer = Arc::new(Faulty(made.issuing_key.clone(), std::sync::atomic::AtomicUsize::new(0)));
+    let authority = Authority::load(&made.chain_pem(), signer, instance.clock.as_ref()).unwrap();
+    let service = Arc::get_mut(&mut instance.service).unwrap();
+    service.authority = Arc::new(authority);
+    let error = issue(&instance).await.expect_err("the signature is wrong");
+    assert!(matches!(error, IssueError::SelfCheck(_)), "{error}");
+    issue(&instance).await.expect("the next one is sound");
+}
+
+#[tokio::test]
+async fn a_timestamp_for_another_certificate_is_not_accepted_for_this_one() {
+    let instance = Instance::start().await;
+    let (first, second) = (issue(&instance).await.unwrap(), issue(&instance).await.unwrap());
+    let sct = Sct::embedded(&first.chain[0]).unwrap().remove(0);
+    let entry = Entry::from_final(&first.chain[0], &first.chain[1]).unwrap();
+    let promise = Promise { sct, entry };
+    promise.check(&first.chain[0], &first.chain[1]).unwrap();
+    promise.check(&second.chain[0], &second.chain[1]).expect_err("another certificate");
+}
