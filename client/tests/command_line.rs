@@ -204,7 +204,7 @@ fn attest_in_a_job_makes_bundles_that_verify() {
     assert_said(
         &attested,
         0,
-        &["contacts http://127.0.0.1", "certificate authority, transparency log", "3 requests"],
+        &["contacts http://127.0.0.1", "certificate authority, transparency log", "3 times"],
     );
     assert_eq!(attested.stdout, "app.txt.sigstore.json\nother.txt.sigstore.json\n");
     assert_eq!(

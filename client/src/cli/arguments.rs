@@ -91,7 +91,8 @@ pub(crate) enum Trust {
     /// Fetch an instance's trust configuration and pin it
     ///
     /// Compare the fingerprint that is shown with the one that the instance's operators publish, or give it with
-    /// `--sha256`: whoever swaps this file decides what verifies
+    /// `--sha256`: whoever swaps this file decides what verifies. If the instance's TLS certificate is issued inside of
+    /// your company, name that authority's PEM file in SSL_CERT_FILE
     Add {
         /// Address of the instance, such as https://chancery.example.com
         url: Url,

@@ -155,7 +155,9 @@ impl<'c> Run<'c> {
             self.console.say(&format!("logged at index {}", entry.index));
         }
         for contact in contacts {
-            self.console.say(&format!("contacted {} ({} requests)", contact.host, contact.requests));
+            let times =
+                if contact.requests == 1 { "once".to_owned() } else { format!("{} times", contact.requests) };
+            self.console.say(&format!("contacted {} {times}", contact.host));
         }
         targets.iter().try_for_each(|target| self.console.line(&target.display().to_string()))
     }
