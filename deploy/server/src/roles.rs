@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use chancery_ca::config::{IssuerKind, Location};
 use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, Settings};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
@@ -77,6 +78,7 @@ impl Instance {
         Identity {
             url,
             ca: self.ca.as_ref().map(|ca| (ca.chain.as_slice(), ca.since)),
+            logins: self.ca.as_ref().map(CaRole::logins).unwrap_or_default(),
             ct: self.ca.as_ref().and_then(CaRole::remote_log).or_else(|| log(true)),
             rekor_v1: log(false),
         }
@@ -96,6 +98,17 @@ impl CaRole {
         settings.oidc.development = config.development;
         let remote_log = config.issuance_log.as_ref().map(RemoteLogRole::load).transpose()?;
         Ok(Self { authority, chain, issuers, settings, remote_log, since: config.since })
+    }
+
+    /// Issuers of people. CI systems are left out: nobody logs in there.
+    fn logins(&self) -> Vec<&str> {
+        let people = self.issuers.issuers().filter(|issuer| matches!(issuer.kind, IssuerKind::Email { .. }));
+        people
+            .filter_map(|issuer| match &issuer.location {
+                Location::Url(url) => Some(url.as_str()),
+                Location::Pattern(_) => None,
+            })
+            .collect()
     }
 
     fn remote_log(&self) -> Option<LogIdentity<'_>> {

@@ -33,6 +33,8 @@ pub(crate) struct Identity<'i> {
     pub(crate) url: &'i BaseUrl,
     /// The CA's chain, issuing certificate first, and since when it is trusted.
     pub(crate) ca: Option<(&'i [Certificate], Timestamp)>,
+    /// OpenID providers at which people log in to get a token that the CA honours.
+    pub(crate) logins: Vec<&'i str>,
     /// The issuance log.
     pub(crate) ct: Option<LogIdentity<'i>>,
     /// The Rekor v1 log.
@@ -153,18 +155,21 @@ fn log_instance(log: &LogIdentity<'_>) -> LogInstance {
 
 fn signing_config(identity: &Identity<'_>) -> SigningConfig {
     // sigstore-go and sigstore-python know version 1 of the CA only, although they then call /api/v2/signingCert.
-    let service = |since: Timestamp| Service {
-        url: identity.url.as_str().to_owned(),
+    let service = |url: &str, since: Timestamp| Service {
+        url: url.to_owned(),
         major_api_version: 1,
         valid_for: from(since),
         operator: identity.url.authority(),
     };
+    let own = |since| service(identity.url.as_str(), since);
+    let logins =
+        identity.ca.iter().flat_map(|(_, since)| identity.logins.iter().map(|url| service(url, *since)));
     let any = || ServiceSelection { selector: "ANY".to_owned(), count: None };
     SigningConfig {
         media_type: SIGNING_CONFIG_TYPE.to_owned(),
-        ca_urls: identity.ca.iter().map(|(_, since)| service(*since)).collect(),
-        oidc_urls: Vec::new(),
-        rekor_tlog_urls: identity.rekor_v1.iter().map(|log| service(log.since)).collect(),
+        ca_urls: identity.ca.iter().map(|(_, since)| own(*since)).collect(),
+        oidc_urls: logins.collect(),
+        rekor_tlog_urls: identity.rekor_v1.iter().map(|log| own(log.since)).collect(),
         tsa_urls: Vec::new(),
         rekor_tlog_config: any(),
         tsa_config: any(),
@@ -191,6 +196,7 @@ mod tests {
         documents(&Identity {
             url: &url,
             ca: None,
+            logins: Vec::new(),
             ct: Some(LogIdentity { base_url: format!("{url}/ct"), key: ct, since: SINCE }),
             rekor_v1: Some(LogIdentity { base_url: url.to_string(), key: rekor_v1, since: SINCE }),
         })

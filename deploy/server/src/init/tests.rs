@@ -100,6 +100,20 @@ async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
 }
 
 #[tokio::test]
+async fn people_are_sent_to_their_provider_and_ci_jobs_to_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, expected) in [("email", vec!["http://127.0.0.1:8471"]), ("github", vec![])] {
+        let dir = folder.path().join(kind);
+        made(&dir, &["--issuer-type", kind]).await.unwrap();
+        let text = std::fs::read_to_string(dir.join("trust/client_trust_config.json")).unwrap();
+        let trust: ClientTrustConfig = serde_json::from_str(&text).unwrap();
+        let logins: Vec<_> =
+            trust.signing_config.oidc_urls.iter().map(|service| service.url.as_str()).collect();
+        assert_eq!(logins, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_passphrase_encrypts_every_key_and_is_needed_again() {
     let folder = tempfile::tempdir().unwrap();
     let (dir, secret) = (folder.path().join("instance"), folder.path().join("passphrase"));
