@@ -43,8 +43,9 @@ pub const DEFAULT_LEEWAY: Duration = Duration::from_mins(1);
 pub const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Meta-issuers whose keys are remembered; past it the one unused for longest is forgotten.
 const MAX_META_SOURCES: usize = 128;
-/// Fetches at one time, over all issuers.
-const MAX_FETCHES: usize = 16;
+/// Fetches at one time over all meta-issuers. Whoever can run an issuer that a pattern matches can make us fetch; static
+/// issuers have their own allowance each, so that such fetches cannot crowd them out.
+const MAX_META_FETCHES: usize = 16;
 
 /// How tokens are judged.
 #[derive(Clone, Debug)]
@@ -170,14 +171,18 @@ pub enum VerifierError {
     },
 }
 
+/// Key sources by `iss`.
+type Sources = Mutex<HashMap<String, Arc<KeySource>>>;
+
 /// Verifies tokens of the configured issuers.
 pub struct Verifier {
     issuers: Arc<IssuerConfig>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
     client: reqwest::Client,
-    fetches: Arc<Semaphore>,
-    sources: Mutex<HashMap<String, Arc<KeySource>>>,
+    meta_fetches: Arc<Semaphore>,
+    static_sources: Sources,
+    meta_sources: Sources,
 }
 
 impl Verifier {
@@ -199,8 +204,9 @@ impl Verifier {
         }
         Ok(Self {
             client: client(&settings, "all issuers", None)?,
-            fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
-            sources: Mutex::default(),
+            meta_fetches: Arc::new(Semaphore::new(MAX_META_FETCHES)),
+            static_sources: Mutex::default(),
+            meta_sources: Mutex::default(),
             settings: Arc::new(settings),
             issuers,
             clock,
@@ -227,14 +233,17 @@ impl Verifier {
     /// The key source of an issuer, made on first use.
     fn source(&self, iss: &str, issuer: &Issuer) -> Result<Arc<KeySource>, TokenError> {
         let now = self.clock.now();
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meta = matches!(issuer.location, Location::Pattern(_));
+        let sources = if is_meta { &self.meta_sources } else { &self.static_sources };
+        let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = sources.get(iss) {
             source.touch(now);
             return Ok(Arc::clone(source));
         }
-        if matches!(issuer.location, Location::Pattern(_)) {
+        if is_meta {
             forget_oldest(&mut sources, now);
         }
+        let fetches = if is_meta { Arc::clone(&self.meta_fetches) } else { Arc::new(Semaphore::new(1)) };
         let unavailable = |problem: String| TokenError::Keys {
             issuer: iss.to_owned(),
             error: FetchError::Transport(problem),
@@ -244,14 +253,14 @@ impl Verifier {
             None => self.client.clone(),
             Some(pem) => client(&self.settings, iss, Some(pem)).map_err(|e| unavailable(e.to_string()))?,
         };
-        let source = KeySource::new(url, client, Arc::clone(&self.settings), Arc::clone(&self.fetches), now);
+        let source = KeySource::new(url, client, Arc::clone(&self.settings), fetches, now);
         let source = Arc::new(source);
         sources.insert(iss.to_owned(), Arc::clone(&source));
         Ok(source)
     }
 }
 
-/// Makes room for one more. Static issuers are few, so the bound counts all.
+/// Makes room for one more.
 fn forget_oldest(sources: &mut HashMap<String, Arc<KeySource>>, now: Timestamp) {
     if sources.len() < MAX_META_SOURCES {
         return;

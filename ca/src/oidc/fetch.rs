@@ -20,7 +20,7 @@ pub enum FetchError {
     /// Any status but 200, redirects included.
     #[error("it answered with status {0}")]
     Status(u16),
-    /// More than [`MAX_DOCUMENT`] bytes or too many keys.
+    /// More than 1 MiB, or too many keys.
     #[error("the document is too large")]
     TooLarge,
     /// It took too long.

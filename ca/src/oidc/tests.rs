@@ -352,6 +352,23 @@ async fn http_is_for_development_only() {
 }
 
 #[tokio::test]
+async fn an_issuers_own_roots_are_loaded_at_start() {
+    let made = crate::make_root_and_intermediate(
+        "Example Org",
+        chancery_tlog::key::KeyKind::EcdsaP256,
+        &SystemClock,
+    );
+    let pem = made.unwrap().root.to_pem().replace('\n', "\n      ");
+    let url = "https://gitlab.corp.example";
+    let text = format!(
+        "oidc-issuers:\n  {url}:\n    issuer-url: {url}\n    client-id: a\n    type: email\n    ca-cert: |\n      {pem}\n"
+    );
+    let config = Arc::new(IssuerConfig::parse(&text).unwrap());
+    assert!(config.find(url).unwrap().ca_certificates.is_some());
+    assert!(Verifier::new(config, Settings::default(), Arc::new(SystemClock)).is_ok());
+}
+
+#[tokio::test]
 async fn a_stranger_causes_no_fetch() {
     let fixture = Fixture::start().await;
     for claims in [
@@ -438,7 +455,7 @@ async fn meta_issuers_are_remembered_up_to_a_bound() {
         let token = fixture.key.mint(&fixture.claims_with("iss", json!(iss)));
         assert_eq!(fixture.reason(&token).await, "token_keys_unavailable", "no discovery document there");
     }
-    assert_eq!(fixture.verifier.sources.lock().unwrap().len(), MAX_META_SOURCES);
+    assert_eq!(fixture.verifier.meta_sources.lock().unwrap().len(), MAX_META_SOURCES);
 }
 
 proptest! {
