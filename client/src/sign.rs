@@ -82,8 +82,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self, SigningError> {
         let key = EphemeralKey::generate()?;
         let certificate = request_certificate(guard, &services.authority, token, &key).await?;
-        verify::check_issued(&certificate, &instance.trust, clock.now())
-            .map_err(SigningError::Certificate)?;
+        verify::check_issued(&certificate, &instance.trust).map_err(SigningError::Certificate)?;
         let (name, issuer) = named(&certificate, token).map_err(SigningError::Certificate)?;
         Ok(Self { instance, services, guard, clock, key, certificate, name, issuer })
     }

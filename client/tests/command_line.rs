@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 use chancery::instance::Instance;
-use fixture::services::{Services, client_trust_config, token};
+use fixture::services::{Quirks, Services, client_trust_config, entry_id, token};
 use fixture::{ARTIFACT, BUILDER, PROVIDER, REPOSITORY, TestInstance};
 use serde_json::Value;
 
@@ -241,20 +241,42 @@ fn sign_makes_a_bundle_that_verifies() {
 #[test]
 fn a_log_that_answers_wrongly_gets_no_bundle_written() {
     let bends: [fn(&mut Value); 3] = [
-        |entry| entry["a0".repeat(40)]["integratedTime"] = 1.into(),
+        |entry| entry[entry_id()]["integratedTime"] = 1.into(),
         |entry| {
-            entry["a0".repeat(40)]["verification"]["inclusionProof"]["hashes"][0] = "00".repeat(32).into();
+            entry[entry_id()]["verification"]["inclusionProof"]["hashes"][0] = "00".repeat(32).into();
         },
-        |entry| entry["a0".repeat(40)]["logIndex"] = 7.into(),
+        |entry| entry[entry_id()]["logIndex"] = 7.into(),
     ];
     for bend in bends {
-        let (desk, services) = (Desk::new(), Services::start_with(bend));
+        let (desk, services) =
+            (Desk::new(), Services::start_with(Quirks { bend: Some(bend), ..Quirks::default() }));
         desk.pin(services.client_trust_config());
         let mut run = desk.command();
         run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
         assert_said(&said(&mut run), 2, &["does not verify, so it is not handed out"]);
         assert!(!desk.path("app.txt.sigstore.json").exists());
     }
+}
+
+#[test]
+fn an_entry_that_the_log_has_already_is_taken_from_there() {
+    let (desk, services) =
+        (Desk::new(), Services::start_with(Quirks { conflict: true, ..Quirks::default() }));
+    desk.pin(services.client_trust_config());
+    let mut run = desk.command();
+    run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+    assert_said(&said(&mut run), 0, &[]);
+    assert_eq!(services.requests()[2], format!("GET /api/v1/log/entries/{} HTTP/1.1", entry_id()));
+    assert_said(&desk.run(&[&["verify", "app.txt"][..], &SIGNER].concat()), 0, &[]);
+}
+
+#[test]
+fn a_clock_behind_the_authoritys_does_not_stop_signing() {
+    let (desk, services) = (Desk::new(), Services::start_with(Quirks { ahead: 90, ..Quirks::default() }));
+    desk.pin(services.client_trust_config());
+    let mut run = desk.command();
+    run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+    assert_said(&said(&mut run), 0, &[]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// Replaces some value below `json` by another one.
-fn replace_some(json: &mut Value, at: &Index, by: &Value) {
+fn replace_some(json: &mut Value, at: Index, by: &Value) {
     let mut paths = Vec::new();
     collect(json, String::new(), &mut paths);
     let path = &paths[at.index(paths.len())];
@@ -94,7 +94,7 @@ proptest! {
     fn no_replaced_value_verifies(which in 0_usize..2, at in any::<Index>(), by in any_json()) {
         let original = &BUNDLES.1[which];
         let mut json: Value = serde_json::from_str(&original.to_json()).unwrap();
-        replace_some(&mut json, &at, &by);
+        replace_some(&mut json, at, &by);
         if let Ok(bundle) = Bundle::parse(json.to_string().as_bytes()) {
             prop_assert!(bundle == *original || !verifies(&bundle), "{}", json);
         }
@@ -127,7 +127,7 @@ proptest! {
     #[test]
     fn damaged_provenance_is_answered(at in any::<Index>(), by in any_json()) {
         let mut statement = serde_json::to_value(statement()).unwrap();
-        replace_some(&mut statement, &at, &by);
+        replace_some(&mut statement, at, &by);
         if let Ok(statement) = Statement::parse(statement.to_string().as_bytes()) {
             let _ = Provenance::read(&statement);
         }
@@ -138,7 +138,7 @@ proptest! {
         let root = json!({"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"});
         let config = client_trust_config(&root, "https://ca.example", "https://log.example");
         let mut config: Value = serde_json::from_str(&config).unwrap();
-        replace_some(&mut config, &at, &by);
+        replace_some(&mut config, at, &by);
         if let Ok(instance) = Instance::parse("u", config.to_string(), "t") {
             let _ = instance.services(Timestamp::from_seconds(NOW));
         }
