@@ -29,8 +29,13 @@ pub(crate) enum ConfigError {
     #[error("{} is missing: is this the folder that `chancery-server init` made?", .0.display())]
     Missing(PathBuf),
     /// It is no TOML, a key is unknown or missing, or a value has the wrong form.
-    #[error("{FILE}: {0}")]
-    Form(#[from] Box<figment::Error>),
+    #[error("{origin}: {problem}")]
+    Form {
+        /// The file, or the environment.
+        origin: &'static str,
+        /// Which key, and what is wrong with it.
+        problem: String,
+    },
     /// A value makes no sense.
     #[error("{FILE}: `{key}`: {problem}")]
     Value {
@@ -45,6 +50,23 @@ pub(crate) enum ConfigError {
 }
 
 impl ConfigError {
+    /// figment's words without its profiles, and with logs counted as people do.
+    fn form(error: &figment::Error) -> Self {
+        let environment = error.metadata.as_ref().is_some_and(|data| data.name.contains("environment"));
+        let origin = if environment { "environment variables `CHANCERY_…`" } else { FILE };
+        let place = match error.path.as_slice() {
+            [] => return Self::Form { origin, problem: error.kind.to_string() },
+            [table, index, rest @ ..] if table == "log" => {
+                let number =
+                    index.parse::<usize>().map_or_else(|_| index.clone(), |index| (index + 1).to_string());
+                let key = rest.first().map(|key| format!(", `{key}`")).unwrap_or_default();
+                format!("`[[log]]` number {number}{key}")
+            }
+            path => format!("`{}`", path.join(".").to_lowercase()),
+        };
+        Self::Form { origin, problem: format!("{place}: {}", error.kind) }
+    }
+
     fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Value { key: key.into(), problem: problem.into() }
     }
@@ -140,7 +162,7 @@ impl Config {
     }
 
     fn from_sources(dir: &Path, sources: Figment) -> Result<Self, ConfigError> {
-        let file: File = sources.extract().map_err(Box::new)?;
+        let file: File = sources.extract().map_err(|error| ConfigError::form(&error))?;
         let url = BaseUrl::parse(&file.url).map_err(|problem| ConfigError::value("url", problem))?;
         file.listen.check()?;
         file.limits.check()?;

@@ -62,7 +62,12 @@ fn a_ca_without_an_issuance_log_is_refused() {
 #[test]
 fn rekor_needs_its_tree() {
     let refused = refusal("hostname = ", "# hostname = ");
-    assert!(refused.contains("needs `hostname` and `tree_id`"), "{refused}");
+    assert!(
+        refused.starts_with("chancery.toml: `[[log]]` number 2: dialect \"rekor-v1\" needs"),
+        "{refused}"
+    );
+    let refused = refusal("tree_id = 1", "tree_id = -1");
+    assert!(refused.starts_with("chancery.toml: `[[log]]` number 2, `tree_id`: "), "{refused}");
 }
 
 #[test]
