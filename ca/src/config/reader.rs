@@ -196,15 +196,17 @@ fn read_provider(
     let at = section.at().to_owned();
     let mut templates = section.section("extension-templates")?;
     let mut extensions = Vec::new();
-    for definition in fulcio::EXTENSIONS {
+    // Issuer (1, 8) and subject (24) are always the token's own `iss` and `sub`; templates for them have no effect.
+    for forced in ["issuer", "subject"] {
+        templates.text(forced)?;
+    }
+    for definition in fulcio::EXTENSIONS.iter().filter(|d| !matches!(d.number, 1 | 8 | 24)) {
         let text = templates.text(definition.yaml_key)?;
-        // Issuer (1, 8) and subject (24) are always the token's own `iss` and `sub`.
-        if text.is_empty() || matches!(definition.number, 1 | 8 | 24) {
+        if text.is_empty() {
             continue;
         }
         extensions.push((definition.number, template(&format!("{at}.{}", definition.yaml_key), &text)?));
     }
-    templates.text("subject")?;
     templates.finish(warnings);
     let san = section.text("subject-alternative-name-template")?;
     if san.is_empty() {

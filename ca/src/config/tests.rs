@@ -90,6 +90,36 @@ fn yaml_with_anchors_and_json_with_go_names_are_one_model() {
     }
 }
 
+/// Fulcio's production file names providers by aliases, also where they are keys, and sets templates that have no effect.
+#[test]
+fn aliases_are_keys_too_and_templates_for_issuer_and_subject_are_ignored() {
+    let text = r#"
+define:
+  - &provider "example"
+  - &anything { nested: [1, 2] }
+oidc-issuers:
+  https://ci.example.com:
+    issuer-url: https://ci.example.com
+    client-id: sigstore
+    type: ci-provider
+    ci-provider: *provider
+ci-issuer-metadata:
+  *provider :
+    extension-templates:
+      issuer: "iss"
+      subject: "sub"
+      run-invocation-uri: "run"
+    subject-alternative-name-template: "{{ .job }}"
+"#;
+    let config = IssuerConfig::parse(text).unwrap();
+    assert_eq!(config.warnings(), [] as [&str; 0]);
+    let IssuerKind::CiProvider(provider) = &config.find("https://ci.example.com").unwrap().kind else {
+        panic!("a provider")
+    };
+    let numbers: Vec<u8> = provider.extensions.iter().map(|(n, _)| *n).collect();
+    assert_eq!(numbers, [21]);
+}
+
 #[test]
 fn the_shipped_sample_loads_without_warnings() {
     let config = IssuerConfig::parse(crate::template::shipped::SAMPLE).unwrap();
