@@ -90,7 +90,7 @@ fn yaml_with_anchors_and_json_with_go_names_are_one_model() {
     }
 }
 
-/// Fulcio's production file names providers by aliases, also where they are keys, and sets templates that have no effect.
+/// YAML allows an alias as a key, and Fulcio ignores templates for issuer and subject.
 #[test]
 fn aliases_are_keys_too_and_templates_for_issuer_and_subject_are_ignored() {
     let text = r#"
