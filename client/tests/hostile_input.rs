@@ -7,7 +7,7 @@ mod fixture;
 use std::sync::LazyLock;
 
 use chancery::artifact::Artifact;
-use chancery::bundle::{Bundle, MEDIA_TYPE};
+use chancery::bundle::{Bundle, Content, MEDIA_TYPE};
 use chancery::identity_token::IdentityToken;
 use chancery::instance::Instance;
 use chancery::rekor;
@@ -32,6 +32,15 @@ fn verifies(bundle: &Bundle) -> bool {
     let policy = Policy::identity(NameRule::Exact(BUILDER.to_owned()), PROVIDER);
     let clock = FixedClock::new(Timestamp::from_seconds(NOW));
     verify(bundle, &artifact(), Some(&BUNDLES.0), &policy, &clock).verified
+}
+
+/// Whether nothing is lost but the digest beside a signature, which says only what the signature covers anyway.
+fn same(bundle: &Bundle, original: &Bundle) -> bool {
+    let mut bundle = bundle.clone();
+    if let (Content::Message(found), Content::Message(original)) = (&mut bundle.content, &original.content) {
+        found.digest = found.digest.take().or_else(|| original.digest.clone());
+    }
+    bundle == *original
 }
 
 /// Any JSON, a few levels deep.
@@ -96,7 +105,7 @@ proptest! {
         let mut json: Value = serde_json::from_str(&original.to_json()).unwrap();
         replace_some(&mut json, at, &by);
         if let Ok(bundle) = Bundle::parse(json.to_string().as_bytes()) {
-            prop_assert!(bundle == *original || !verifies(&bundle), "{}", json);
+            prop_assert!(same(&bundle, original) || !verifies(&bundle), "{}", json);
         }
     }
 

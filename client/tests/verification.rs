@@ -534,8 +534,11 @@ fn rekor_v2_and_timestamps_are_refused_in_words() {
     bundle.entries[0].version = "0.0.2".to_owned();
     assert_refused(&judge(&bundle, &instance.trust(), &workflow_policy()), Claim::LogEntry, "Rekor v2");
     let mut bundle = instance.signature();
-    bundle.entries[0].promise = None;
     bundle.timestamps = vec![vec![0x30, 0]];
+    assert_verified(&judge(&bundle, &instance.trust(), &workflow_policy()));
+    let trust = Trust { has_timestamp_authorities: true, ..instance.trust() };
+    assert_refused(&judge(&bundle, &trust, &workflow_policy()), Claim::Timestamp, "RFC 3161");
+    bundle.entries[0].promise = None;
     assert_refused(&judge(&bundle, &instance.trust(), &workflow_policy()), Claim::SigningTime, "RFC 3161");
 }
 
