@@ -11,7 +11,7 @@ use chancery_tlog::key::Signer as _;
 
 use crate::config::Config;
 use crate::init::ROOT_KEY;
-use crate::roles::Instance;
+use crate::roles::{Instance, LogRole};
 use crate::trust;
 
 /// What was found. Problems stop `run`, warnings do not.
@@ -58,45 +58,46 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     let config = Config::load(dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(config, clock.clone())?;
-    let config = &instance.config;
     let mut findings = Findings::default();
-    findings.good(format!("chancery.toml: {} served on {}", config.url, config.listen.address));
-    if let Some(tls) = &config.listen.tls {
-        for file in [&tls.certificate, &tls.key] {
-            match std::fs::File::open(file) {
-                Ok(_) => findings.good(format!("{}: readable", file.display())),
-                Err(error) => findings.problem(format!("{}: {error}", file.display())),
-            }
-        }
-    }
-    if config.url.is_https() && config.listen.tls.is_none() && !config.listen.behind_proxy {
-        findings.warning("`url` is https, but there is no `[listen.tls]` and `behind_proxy` is false");
-    }
+    check_listener(&instance.config, &mut findings);
     check_ca(&instance, &mut findings);
-    for log in &instance.logs {
-        let key = log.signer.public_key().kind();
-        let name = &log.config.name;
-        findings.good(format!(
-            "log `{name}`: origin {}, {key} key, Ed25519 checkpoints",
-            log.config.origin.as_str()
-        ));
-        if !log.is_created() {
-            let remedy = "restore it from a copy; a new instance is made by `init` in another folder";
-            findings.problem(format!(
-                "log `{name}`: its folder under {}/logs is missing: {remedy}",
-                dir.display()
-            ));
-        }
-    }
+    instance.logs.iter().for_each(|log| check_log(log, &mut findings));
     check_trust_files(&instance, &mut findings)?;
     if let Some(ca) = instance.ca {
         // The last of what `run` does with the files: the CA in service, without a log.
-        match ca.into_service(None, clock) {
-            Ok(_) => {}
-            Err(error) => findings.problem(format!("{error:#}")),
+        if let Err(error) = ca.into_service(None, clock) {
+            findings.problem(format!("{error:#}"));
         }
     }
     Ok(findings)
+}
+
+fn check_listener(config: &Config, findings: &mut Findings) {
+    findings.good(format!("chancery.toml: {} served on {}", config.url, config.listen.address));
+    let Some(tls) = &config.listen.tls else {
+        if config.url.is_https() && !config.listen.behind_proxy {
+            findings.warning("`url` is https, but there is no `[listen.tls]` and `behind_proxy` is false");
+        }
+        return;
+    };
+    for file in [&tls.certificate, &tls.key] {
+        match std::fs::File::open(file) {
+            Ok(_) => findings.good(format!("{}: readable", file.display())),
+            Err(error) => findings.problem(format!("{}: {error}", file.display())),
+        }
+    }
+}
+
+fn check_log(log: &LogRole, findings: &mut Findings) {
+    let (name, origin) = (&log.config.name, log.config.origin.as_str());
+    let key = log.signer.public_key().kind();
+    findings.good(format!("log `{name}`: origin {origin}, {key} key, Ed25519 checkpoints"));
+    if let Some(missing) = log.missing_store() {
+        findings.problem(format!(
+            "log `{name}`: {} is missing: restore its newest copy, or make a new instance in another folder",
+            missing.display()
+        ));
+    }
 }
 
 fn check_ca(instance: &Instance, findings: &mut Findings) {
@@ -120,10 +121,11 @@ fn check_ca(instance: &Instance, findings: &mut Findings) {
 
 /// The files under trust/ are for people to hand out; the server derives its own.
 fn check_trust_files(instance: &Instance, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut current = 0;
     for document in trust::documents(&instance.identity())? {
         let path = instance.config.dir.join("trust").join(document.name);
         match std::fs::read_to_string(&path) {
-            Ok(text) if text == document.text => {}
+            Ok(text) if text == document.text => current += 1,
             Ok(_) => findings.warning(format!(
                 "trust/{} differs from what is served: renew it with `export-trust`",
                 document.name
@@ -131,6 +133,6 @@ fn check_trust_files(instance: &Instance, findings: &mut Findings) -> anyhow::Re
             Err(error) => findings.warning(format!("trust/{}: {error}", document.name)),
         }
     }
-    findings.good("trust files");
+    findings.good(format!("{current} trust files are what is served"));
     Ok(())
 }

@@ -191,9 +191,9 @@ impl LogRole {
         Ok(Log::open(self.settings(), store, self.checkpoint_signer.clone(), clock).await?)
     }
 
-    /// Whether the log's folder is there.
-    pub(crate) fn is_created(&self) -> bool {
-        self.store.is_dir()
+    /// The log's folder, if it is not there.
+    pub(crate) fn missing_store(&self) -> Option<&Path> {
+        Some(self.store.as_path()).filter(|store| !store.is_dir())
     }
 
     fn settings(&self) -> LogSettings {
