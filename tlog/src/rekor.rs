@@ -19,8 +19,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+pub(crate) use self::envelope::pae;
 use self::field::Object;
-use self::terms::Terms;
+pub(crate) use self::terms::Terms;
 pub use self::verifier::Verifier;
 use crate::key::{HashAlgorithm, SignError, Signer};
 use crate::merkle::Hash;

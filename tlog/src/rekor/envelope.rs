@@ -55,7 +55,7 @@ impl<'e> Envelope<'e> {
 }
 
 /// Pre-authentication encoding: what a DSSE signature covers.
-fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut signed = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     signed.extend_from_slice(payload);
     signed

@@ -14,18 +14,18 @@ const MAX_TERM: usize = 512;
 
 /// Keys so far.
 #[derive(Default)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     ordered: Vec<String>,
     seen: HashSet<String>,
 }
 
 impl Terms {
-    pub(super) fn into_vec(self) -> Vec<String> {
+    pub(crate) fn into_vec(self) -> Vec<String> {
         self.ordered
     }
 
     /// Adds one key, unless it is known or the entry has its fill.
-    pub(super) fn add(&mut self, term: &str) {
+    pub(crate) fn add(&mut self, term: &str) {
         if term.is_empty() || term.len() > MAX_TERM || self.ordered.len() >= MAX_INDEX_KEYS {
             return;
         }
@@ -36,12 +36,12 @@ impl Terms {
     }
 
     /// Adds `alg:value`.
-    pub(super) fn add_hash(&mut self, algorithm: &str, value: &str) {
+    pub(crate) fn add_hash(&mut self, algorithm: &str, value: &str) {
         self.add(&format!("{algorithm}:{value}"));
     }
 
     /// Adds the key's hash in both spellings that Rekor's kinds use, and who the certificate names.
-    pub(super) fn add_verifier(&mut self, verifier: &Verifier) {
+    pub(crate) fn add_verifier(&mut self, verifier: &Verifier) {
         let hash = verifier.pem_hash().to_hex();
         self.add(&hash);
         self.add_hash("sha256", &hash);
@@ -56,7 +56,7 @@ impl Terms {
 
     /// Adds what an in-toto statement is about: subjects, and the materials of SLSA provenance before 1.0.
     /// A payload that is none adds nothing; that is no error in Rekor either.
-    pub(super) fn add_statement(&mut self, payload_type: &str, payload: &[u8]) {
+    pub(crate) fn add_statement(&mut self, payload_type: &str, payload: &[u8]) {
         if payload_type != IN_TOTO {
             return;
         }
