@@ -24,6 +24,7 @@ pub mod merkle;
 pub mod note;
 mod pem;
 pub mod rekor;
+pub mod rekor_v2;
 pub mod tile;
 pub mod trust;
 
