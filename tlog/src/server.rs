@@ -4,7 +4,7 @@
 //! - [`sequencer`]: the one task that gives entries their place, by group commit.
 //! - [`round`]: one round of it, as types that prove its order.
 //! - [`store`]: the [`store::Store`] trait, one atomic verb with three outcomes, and its implementations.
-//! - [`rekor_v1`], [`ct`]: the dialects, each an API on top of a log.
+//! - [`rekor_v1`], [`rekor_v2`], [`ct`]: the dialects, each an API on top of a log.
 //! - [`tiles`]: the C2SP face that every log has.
 //!
 //! The engine knows no dialect: an entry is bytes (`leaf`), an identity to find duplicates by, bytes beside it
@@ -17,6 +17,7 @@ pub mod log;
 mod meters;
 mod pool;
 pub mod rekor_v1;
+pub mod rekor_v2;
 pub mod round;
 pub mod sequencer;
 mod signing;

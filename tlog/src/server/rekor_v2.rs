@@ -1,0 +1,132 @@
+//! The Rekor v2 dialect: `POST /api/v2/log/entries`, and the log's tiles where v2 readers look for them.
+//!
+//! An entry is answered as soon as it is committed. rekor-tiles waits for the next checkpoint of a clock; here every
+//! commit is a checkpoint, so the answer carries one that is durable and is never contradicted.
+//!
+//! Invariant: one answer speaks of one head. Errors are `google.rpc.Status` in JSON, as grpc-gateway writes them.
+
+mod birth;
+mod refusal;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, post};
+use bytes::Bytes;
+use http::StatusCode;
+
+pub use self::birth::{BirthError, birth};
+pub use self::refusal::{Code, Refusal};
+use super::log::{Log, Submission};
+use super::tiles;
+use crate::key::PublicKey;
+use crate::merkle::leaf_hash;
+use crate::note::{KeyName, Note, NoteError, NoteKey};
+use crate::rekor_v2::{CanonicalEntry, CreateEntryRequest, TransparencyLogEntry};
+use crate::serve::cors;
+use crate::serve::reply::json;
+
+/// Why a log cannot speak Rekor v2.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RekorV2Error {
+    /// Go clients look the checkpoint's signature up by the host of the trusted root's `baseUrl`.
+    #[error("the origin `{0}` of a Rekor v2 log must be its bare host name, without scheme, port and path")]
+    Origin(String),
+    /// The key is not the one that signs this log's checkpoints.
+    #[error("this key does not sign the log's checkpoints: {0}")]
+    Key(#[from] NoteError),
+}
+
+/// A log that speaks Rekor v2. Clones share it.
+#[derive(Clone)]
+pub struct RekorV2 {
+    log: Log,
+    log_id: [u8; 32],
+}
+
+impl RekorV2 {
+    /// The dialect over `log`, whose checkpoints `key` verifies. There is no other key.
+    pub fn new(log: Log, key: &PublicKey) -> Result<Self, RekorV2Error> {
+        let origin = log.origin().as_str();
+        if origin.contains([':', '/']) && origin.parse::<IpAddr>().is_err() {
+            return Err(RekorV2Error::Origin(origin.to_owned()));
+        }
+        let key = NoteKey::new(KeyName::new(origin)?, key.clone())?;
+        let log_id = key.full_id();
+        Note::parse(log.head().checkpoint.as_bytes())?.verify(&[key])?;
+        Ok(Self { log, log_id })
+    }
+
+    /// The log's id: what its trusted root says in `logId.keyId`.
+    pub fn log_id(&self) -> [u8; 32] {
+        self.log_id
+    }
+
+    /// Checks and adds an entry. Returns once it is durable under the checkpoint that the answer holds.
+    pub async fn create_entry(&self, request: CreateEntryRequest) -> Result<TransparencyLogEntry, Refusal> {
+        let CanonicalEntry { body, kind_version, index_keys } = check(request).await?;
+        let leaf = Bytes::from(body);
+        let identity = leaf_hash(&leaf);
+        let submission = Submission { identity, leaf: leaf.clone(), extra: Bytes::new(), terms: index_keys };
+        let receipt = self.log.add(submission).await?;
+        if receipt.duplicate {
+            return Err(Refusal::duplicate(receipt.index));
+        }
+        Ok(TransparencyLogEntry {
+            log_index: receipt.index,
+            log_id: self.log_id,
+            kind_version,
+            tree_size: receipt.head.size,
+            root_hash: receipt.head.root,
+            hashes: receipt.proof,
+            checkpoint: receipt.head.checkpoint.clone(),
+            canonicalized_body: leaf.to_vec(),
+        })
+    }
+}
+
+/// Verifies a request. A digest takes microseconds; an envelope may have megabytes and ten signatures, which would
+/// stop the runtime.
+async fn check(request: CreateEntryRequest) -> Result<CanonicalEntry, Refusal> {
+    let entry = match request {
+        CreateEntryRequest::HashedRekord(_) => CanonicalEntry::from_request(request),
+        CreateEntryRequest::Dsse(_) => {
+            tokio::task::spawn_blocking(|| CanonicalEntry::from_request(request)).await.map_err(|error| {
+                tracing::error!(%error, "verifying an envelope failed");
+                Refusal::internal()
+            })?
+        }
+    };
+    Ok(entry?)
+}
+
+/// The whole API under its absolute paths: entries, and the log's tiles both at the root (where Go tools and monitors
+/// read) and under `/api/v2` (where the specification has them).
+pub fn router(rekor: RekorV2) -> Router {
+    let face = tiles::router(rekor.log.clone());
+    let create = post(create_entry).head(other_method).fallback(other_method);
+    let entries = Router::new()
+        .route("/api/v2/log/entries", create)
+        .route("/api/v2/log/{*path}", any(async || Refusal::not_found()))
+        // The chassis has a limit too; without this axum's own, which is lower, would answer in text.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::new(rekor));
+    cors::allow_any_origin(entries).merge(face.clone()).nest("/api/v2", face)
+}
+
+/// `POST /api/v2/log/entries`
+async fn create_entry(State(rekor): State<Arc<RekorV2>>, body: Bytes) -> Result<Response, Refusal> {
+    let entry = rekor.create_entry(CreateEntryRequest::from_json(&body)?).await?;
+    Ok(json(StatusCode::CREATED, &entry.to_json()).into_response())
+}
+
+/// grpc-gateway knows no other method of a path, whatever it is.
+async fn other_method() -> Refusal {
+    Refusal::new(Code::Unimplemented, "Method Not Allowed")
+}
+
+#[cfg(test)]
+mod tests;
