@@ -34,6 +34,17 @@ pub enum FulcioError {
     Key(#[from] EphemeralKeyError),
 }
 
+impl FulcioError {
+    /// A refusal with what its reason probably is; authorities say only that the token was not good enough.
+    #[must_use]
+    pub fn with_doubt(self, doubt: Option<String>) -> Self {
+        match (self, doubt) {
+            (Self::Refused(answer), Some(doubt)) => Self::Refused(format!("{answer} ({doubt})")),
+            (other, _) => other,
+        }
+    }
+}
+
 /// Exactly one member is set.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

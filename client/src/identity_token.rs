@@ -8,6 +8,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chancery_tlog::clock::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -60,6 +61,25 @@ impl Claims {
         self.0.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
+    /// A claim that is a time in seconds; some providers write fractions.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, which is meant"
+    )]
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        self.0.get(name)?.as_f64().map(|seconds| Timestamp::from_seconds(seconds as u64))
+    }
+
+    /// The audiences, one or several.
+    fn audiences(&self) -> Vec<&str> {
+        match self.0.get("aud") {
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            Some(one) => one.as_str().into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// A claim that is true; some providers write booleans as text.
     pub fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.text(name) == Some("true")
@@ -102,6 +122,21 @@ impl IdentityToken {
     /// Its claims.
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// What an authority probably dislikes about this token, for when it refuses without a reason, as Fulcio does.
+    pub fn doubt(&self, now: Timestamp) -> Option<String> {
+        match self.claims.time("exp") {
+            None => return Some("the identity token has no `exp` claim".to_owned()),
+            Some(expiry) if expiry <= now => return Some(format!("the identity token expired at {expiry}")),
+            Some(_) => {}
+        }
+        let audiences = self.claims.audiences();
+        if !audiences.contains(&AUDIENCE) {
+            let audiences = audiences.join("`, `");
+            return Some(format!("the identity token is for the audience `{audiences}`, not `{AUDIENCE}`"));
+        }
+        None
     }
 
     /// What the proof of possession signs: the e-mail address if there is a verified one, else the subject. The
@@ -189,6 +224,23 @@ mod tests {
         assert_eq!(of(json!({"sub": "s", "email": "a@b", "email_verified": "true"})), Ok("a@b".to_owned()));
         assert!(of(json!({"sub": "s", "email": "a@b"})).is_err());
         assert!(of(json!({})).is_err());
+    }
+
+    #[test]
+    fn an_expired_token_and_a_foreign_audience_are_named_as_the_likely_reason_of_a_refusal() {
+        let doubt = |claims: Value| token(&claims).doubt(Timestamp::from_seconds(1_000)).unwrap_or_default();
+        assert_eq!(doubt(json!({"exp": 1_001, "aud": "sigstore"})), "");
+        assert_eq!(doubt(json!({"exp": 1_001.5, "aud": ["other", "sigstore"]})), "");
+        assert_eq!(
+            doubt(json!({"exp": 1_000, "aud": "sigstore"})),
+            "the identity token expired at 1970-01-01T00:16:40Z"
+        );
+        assert!(doubt(json!({"aud": "sigstore"})).contains("no `exp`"));
+        assert!(
+            doubt(json!({"exp": 1_001, "aud": ["a", "b"]}))
+                .contains("for the audience `a`, `b`, not `sigstore`")
+        );
+        assert!(doubt(json!({"exp": -1, "aud": 7})).contains("expired"));
     }
 
     #[test]

@@ -117,7 +117,8 @@ pub struct Services {
 }
 
 impl Instance {
-    /// Fetches an instance's configuration. Contacts nobody but `url`.
+    /// Fetches an instance's configuration. Contacts nobody but `url`, and refuses a configuration that would later
+    /// send a signer to a public instance.
     pub async fn fetch(url: &Url, allow_public: bool, now: Timestamp) -> Result<Self, InstanceError> {
         let guard = Guard::new(&[(Purpose::Instance, url)], allow_public)?;
         let url = join(url, "");
@@ -127,7 +128,12 @@ impl Instance {
         }
         let document = String::from_utf8(answer.body)
             .map_err(|_| InstanceError::Config("it is not UTF-8".to_owned()))?;
-        Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339())
+        let instance = Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339())?;
+        // One that is good for verifying alone has no services, and nobody to send to.
+        if let Ok(services) = instance.services(now) {
+            Guard::new(&services.endpoints(), allow_public)?;
+        }
+        Ok(instance)
     }
 
     /// Reads a client trust config.

@@ -81,7 +81,8 @@ impl<'a> Session<'a> {
         token: &IdentityToken,
     ) -> Result<Self, SigningError> {
         let key = EphemeralKey::generate()?;
-        let certificate = request_certificate(guard, &services.authority, token, &key).await?;
+        let certificate = request_certificate(guard, &services.authority, token, &key).await;
+        let certificate = certificate.map_err(|error| error.with_doubt(token.doubt(clock.now())))?;
         verify::check_issued(&certificate, &instance.trust).map_err(SigningError::Certificate)?;
         let (name, issuer) = named(&certificate, token).map_err(SigningError::Certificate)?;
         Ok(Self { instance, services, guard, clock, key, certificate, name, issuer })
