@@ -14,17 +14,15 @@ pub struct RekorCli {
     program: PathBuf,
     home: PathBuf,
     url: String,
-    key: PathBuf,
 }
 
 impl RekorCli {
-    /// rekor-cli pointed at the instance and given its log's key.
+    /// rekor-cli pointed at the instance. It asks the log for its key and remembers the tree head.
     pub fn new(instance: &Instance) -> Result<Self> {
         Ok(Self {
             program: peers::program("rekor-cli")?,
             home: instance.home("rekor-cli")?,
             url: instance.server.url().to_owned(),
-            key: instance.server.trust("rekor.pub"),
         })
     }
 
@@ -32,7 +30,6 @@ impl RekorCli {
     pub fn run<S: AsRef<OsStr>>(&self, verb: &str, arguments: &[S]) -> Result<Outcome> {
         let mut command = Command::new(&self.program);
         program::isolate(&mut command, &self.home);
-        command.env("REKOR_REKOR_SERVER_PUBLIC_KEY", &self.key);
         command.args([verb, "--rekor_server", &self.url, "--format", "json"]).args(arguments);
         program::run(&mut command)
     }

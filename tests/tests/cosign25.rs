@@ -46,18 +46,6 @@ async fn attest_blob_and_verify_blob_attestation() -> Result<()> {
 }
 
 #[tokio::test]
-async fn attest_blob_as_intoto_entry() -> Result<()> {
-    let instance = Instance::start().await?;
-    let (cosign, token) = (Cosign::v2(&instance)?, instance.issuer.token().await?);
-    let file = instance.file("artifact", "an artifact")?.display().to_string();
-    let predicate = instance.file("predicate.json", r#"{"tested": true}"#)?.display().to_string();
-    let bundle = instance.scratch().join("bundle.json").display().to_string();
-    let arguments = ["--rekor-entry-type", "intoto", "--bundle", &bundle, "--predicate", &predicate, &file];
-    cosign.sign("attest-blob", &token, &arguments)?.success()?;
-    Ok(())
-}
-
-#[tokio::test]
 async fn sign_and_verify_an_image() -> Result<()> {
     let instance = Instance::start().await?;
     let registry = Registry::distribution(instance.scratch()).await?;

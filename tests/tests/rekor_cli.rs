@@ -4,13 +4,18 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chancery_tests::program;
 use chancery_tests::{Instance, RekorCli};
+use chancery_tlog::key::{KeyKind, Signer as _, SoftwareSigner};
+use chancery_tlog::merkle::Hash;
 use serde_json::Value;
 
 /// A signed artifact, as files.
 struct Signed {
     artifact: String,
+    hash: String,
     signature: String,
     key: String,
 }
@@ -25,12 +30,13 @@ impl Signed {
         openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &private])?;
         openssl(&["ec", "-in", &private, "-pubout", "-out", &key])?;
         openssl(&["dgst", "-sha256", "-sign", &private, "-out", &signature, &artifact])?;
-        Ok(Self { artifact, signature, key })
+        let hash = Hash::digest(content.as_bytes()).to_hex();
+        Ok(Self { artifact, hash, signature, key })
     }
 
     fn flags(&self) -> Vec<&str> {
         let pki = ["--type", "hashedrekord:0.0.1", "--pki-format", "x509", "--public-key", &self.key];
-        [&pki[..], &["--artifact", &self.artifact, "--signature", &self.signature]].concat()
+        [&pki[..], &["--artifact-hash", &self.hash, "--signature", &self.signature]].concat()
     }
 }
 
@@ -70,6 +76,32 @@ async fn upload_get_and_verify() -> Result<()> {
 }
 
 #[tokio::test]
+async fn envelopes_are_taken_as_dsse_and_as_intoto() -> Result<()> {
+    let instance = Instance::start().await?;
+    let cli = RekorCli::new(&instance)?;
+    let statement =
+        br#"{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"a","predicate":{}}"#;
+    let kind = "application/vnd.in-toto+json";
+    let signer = SoftwareSigner::generate(KeyKind::EcdsaP256)?;
+    let signed =
+        [format!("DSSEv1 {} {kind} {} ", kind.len(), statement.len()).as_bytes(), statement].concat();
+    let envelope = serde_json::json!({
+        "payloadType": kind,
+        "payload": STANDARD.encode(statement),
+        "signatures": [{ "sig": STANDARD.encode(signer.sign(&signed)?) }],
+    });
+    let envelope = instance.file("envelope.json", envelope.to_string())?.display().to_string();
+    let key = instance.file("key.pub", signer.public_key().to_pem())?.display().to_string();
+    for kind in ["dsse:0.0.1", "intoto:0.0.2"] {
+        let flags = ["--type", kind, "--artifact", &envelope, "--public-key", &key, "--pki-format", "x509"];
+        let id = id(&json(cli.run("upload", &flags)?)?)?;
+        let verified = json(cli.run("verify", &flags)?)?;
+        ensure!(verified["EntryUUID"] == id, "{verified}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_duplicate_is_answered_with_the_entry_that_exists() -> Result<()> {
     let instance = Instance::start().await?;
     let cli = RekorCli::new(&instance)?;
@@ -86,7 +118,7 @@ async fn an_entry_that_was_never_uploaded_does_not_verify() -> Result<()> {
     let instance = Instance::start().await?;
     let cli = RekorCli::new(&instance)?;
     let signed = Signed::new(instance.scratch(), "a rocket")?;
-    cli.run("verify", &signed.flags())?.failure(&["not found"])?;
+    cli.run("verify", &signed.flags())?.failure(&["cannot be located"])?;
     cli.run("get", &["--log-index", "1000"])?.failure(&["404"])?;
     Ok(())
 }
@@ -96,8 +128,8 @@ async fn a_wrong_signature_is_refused() -> Result<()> {
     let instance = Instance::start().await?;
     let cli = RekorCli::new(&instance)?;
     let signed = Signed::new(instance.scratch(), "a rocket")?;
-    std::fs::write(&signed.artifact, "another rocket")?;
-    cli.run("upload", &signed.flags())?.failure(&[])?;
+    let other = Signed { hash: Hash::digest(b"another rocket").to_hex(), ..signed };
+    cli.run("upload", &other.flags())?.failure(&["invalid signature"])?;
     Ok(())
 }
 
@@ -107,9 +139,8 @@ async fn search_finds_entries_by_hash_artifact_and_key() -> Result<()> {
     let cli = RekorCli::new(&instance)?;
     let signed = Signed::new(instance.scratch(), "a rocket")?;
     let id = id(&json(cli.run("upload", &signed.flags())?)?)?;
-    let hash = chancery_tlog::merkle::Hash::digest(b"a rocket").to_hex();
     for query in [
-        &["--sha", &hash][..],
+        &["--sha", &signed.hash][..],
         &["--artifact", &signed.artifact],
         &["--public-key", &signed.key, "--pki-format", "x509"],
     ] {

@@ -71,7 +71,7 @@ async fn what_is_served_is_what_lies_in_the_trust_folder() -> Result<()> {
 async fn a_folder_serves_one_server_at_a_time() -> Result<()> {
     let instance = Instance::start().await?;
     instance.server.run("run")?.failure(&[])?;
-    // On another port it is the lock of the store that must refuse.
+    // On another port the store itself must refuse.
     let config = instance.server.folder().join("chancery.toml");
     let port = url::Url::parse(instance.server.url())?.port().context("a port")?.to_string();
     let free = program::free_port()?.to_string();
@@ -80,7 +80,7 @@ async fn a_folder_serves_one_server_at_a_time() -> Result<()> {
         &config,
         text.replace(&format!("\"127.0.0.1:{port}\""), &format!("\"127.0.0.1:{free}\"")),
     )?;
-    instance.server.run("run")?.failure(&["lock"])?;
+    instance.server.run("run")?.failure(&["in use by another process"])?;
     Ok(())
 }
 
