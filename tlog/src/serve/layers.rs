@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
@@ -95,6 +95,8 @@ pub(super) fn around(router: Router, limits: &Limits) -> Router {
     let slots = Arc::new(Semaphore::new(limits.max_requests.min(Semaphore::MAX_PERMITS)));
     let settings = Settings { limits: limits.clone(), slots };
     router
+        // axum's own limit is half of ours, and answers in text.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(settings.clone(), receive))
         .layer(from_fn_with_state(settings.clone(), within_time))
         .layer(from_fn_with_state(settings, admit))

@@ -143,14 +143,16 @@ async fn a_body_over_the_limit_is_a_413_that_the_client_can_read() {
 
 #[tokio::test]
 async fn a_body_of_the_limit_is_taken() {
-    let limits = Limits { max_body: 1000, ..Limits::default() };
-    let running = Running::start(hello(), limits, None).await;
-    let body = "x".repeat(1000);
-    let request =
-        format!("POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n{body}");
-    let answer = exchange(&mut running.connect().await, &request).await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&body), "{answer}");
-    running.stop().await;
+    // The second is above what axum's extractors take of their own accord.
+    for max_body in [1000, 3 << 20] {
+        let running = Running::start(hello(), Limits { max_body, ..Limits::default() }, None).await;
+        let body = "x".repeat(max_body);
+        let head =
+            format!("POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {max_body}");
+        let answer = exchange(&mut running.connect().await, &format!("{head}\r\n\r\n{body}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&body), "{}", &answer[..200]);
+        running.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -179,7 +181,7 @@ async fn a_panic_is_a_500_that_tells_nothing_and_the_server_goes_on() {
     let running = Running::start(hello(), Limits::default(), None).await;
     let answer = exchange(&mut running.connect().await, &GET.replace("/ ", "/panic ")).await;
     assert!(answer.ends_with("{\"code\":500,\"message\":\"internal error\"}\n"), "{answer}");
-    assert!(!answer.contains("42"), "{answer}");
+    assert!(!answer.contains("secret"), "{answer}");
     assert!(exchange(&mut running.connect().await, GET).await.ends_with("hello"));
     running.stop().await;
 }
