@@ -8,6 +8,7 @@
 //! whatever happens to it, the client gets an answer that names no internals.
 
 pub mod cors;
+pub mod grpc;
 pub mod health;
 pub mod key_file;
 mod layers;

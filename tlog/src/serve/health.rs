@@ -57,7 +57,8 @@ impl Readiness {
         Router::new().route(LIVE, get(async || "ok\n")).route(READY, get(ready))
     }
 
-    async fn report(&self) -> axum::response::Response {
+    /// The names of the checks that do not pass at this moment.
+    pub(super) async fn failing(&self) -> Vec<&'static str> {
         let mut failing = Vec::new();
         for (name, check) in &self.checks {
             if let Err(error) = check().await {
@@ -65,6 +66,11 @@ impl Readiness {
                 failing.push(*name);
             }
         }
+        failing
+    }
+
+    async fn report(&self) -> axum::response::Response {
+        let failing = self.failing().await;
         let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         reply::json(status, &Report { ready: failing.is_empty(), failing })
     }

@@ -6,6 +6,8 @@
 //! Invariant: one answer speaks of one head. Errors are `google.rpc.Status` in JSON, as grpc-gateway writes them.
 
 mod birth;
+mod grpc;
+mod message;
 mod refusal;
 
 use std::net::IpAddr;
@@ -103,10 +105,11 @@ async fn check(request: CreateEntryRequest) -> Result<CanonicalEntry, Refusal> {
     Ok(entry?)
 }
 
-/// The whole API under its absolute paths: entries, and the log's tiles both at the root (where Go tools and monitors
-/// read) and under `/api/v2` (where the specification has them).
+/// The whole API under its absolute paths: entries over REST and gRPC, and the log's tiles both at the root (where Go
+/// tools and monitors read) and under `/api/v2` (where the specification has them).
 pub fn router(rekor: RekorV2) -> Router {
     let face = tiles::router(rekor.log.clone());
+    let grpc = grpc::service(rekor.clone());
     let create = post(create_entry).head(other_method).fallback(other_method);
     let entries = Router::new()
         .route("/api/v2/log/entries", create)
@@ -114,7 +117,7 @@ pub fn router(rekor: RekorV2) -> Router {
         // The chassis has a limit too; without this axum's own, which is lower, would answer in text.
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(rekor));
-    cors::allow_any_origin(entries).merge(face.clone()).nest("/api/v2", face)
+    cors::allow_any_origin(entries).merge(grpc).merge(face.clone()).nest("/api/v2", face)
 }
 
 /// `POST /api/v2/log/entries`

@@ -46,14 +46,14 @@ fn settings() -> LogSettings {
 }
 
 /// A router over a running log.
-struct Rekor {
-    router: Router,
+pub(super) struct Rekor {
+    pub(super) router: Router,
     shutdown: CancellationToken,
     sequencer: JoinHandle<()>,
 }
 
 impl Rekor {
-    async fn start(birth: Option<Submission>) -> Self {
+    pub(super) async fn start(birth: Option<Submission>) -> Self {
         let (log, sequencer) = open(settings(), birth).await;
         let shutdown = CancellationToken::new();
         let running = sequencer.run(shutdown.clone());
@@ -62,13 +62,13 @@ impl Rekor {
         Self { router, shutdown, sequencer }
     }
 
-    async fn add(&self, request: &Value) -> Answer {
+    pub(super) async fn add(&self, request: &Value) -> Answer {
         post(&self.router, ENTRIES, request).await
     }
 }
 
 /// A signature of the key of `label` over `message`, as a request.
-fn request(label: &str, message: &[u8]) -> Value {
+pub(super) fn request(label: &str, message: &[u8]) -> Value {
     let signature: p256::ecdsa::DerSignature =
         p256::ecdsa::SigningKey::from(p256_secret(label)).sign(message);
     let key = p256_signer(label).public_key().spki_der().to_vec();
@@ -84,7 +84,7 @@ fn request(label: &str, message: &[u8]) -> Value {
     } })
 }
 
-fn decode(json: &Value) -> Vec<u8> {
+pub(super) fn decode(json: &Value) -> Vec<u8> {
     STANDARD.decode(json.as_str().unwrap()).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn number(json: &Value) -> u64 {
 }
 
 /// Verifies an answer as a client does that knows the log's key and name.
-fn verify(entry: &Value) {
+pub(super) fn verify(entry: &Value) {
     let key = NoteKey::new(KeyName::new(ORIGIN).unwrap(), log_key().public_key().clone()).unwrap();
     assert_eq!(decode(&entry["logId"]["keyId"]), key.full_id());
     let proof = &entry["inclusionProof"];
