@@ -142,6 +142,11 @@ fn rekor_entries() {
 }
 
 #[test]
+fn rekor_v2_entries() {
+    smoke("rekor_v2_entry", 6_000, targets::rekor_v2_entry);
+}
+
+#[test]
 fn certificates() {
     smoke("certificate", 12_000, targets::certificate);
 }

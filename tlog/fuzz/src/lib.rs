@@ -8,6 +8,7 @@ use chancery_tlog::checkpoint::Checkpoint;
 use chancery_tlog::ct::{Entry, Sct};
 use chancery_tlog::note::{Note, NoteKey};
 use chancery_tlog::rekor::{Body, CanonicalEntry};
+use chancery_tlog::rekor_v2;
 use chancery_tlog::tile::{Tile, decode_bundle, encode_bundle};
 
 /// A signed note, or a verifier key.
@@ -60,6 +61,19 @@ pub fn rekor_entry(data: &[u8]) -> bool {
     let value: serde_json::Value = serde_json::from_slice(&entry.body).expect("a leaf is JSON");
     let canonical = serde_json_canonicalizer::to_vec(&value).expect("JSON has a canonical form");
     assert_eq!(canonical, entry.body, "a leaf is not in its canonical form");
+    true
+}
+
+/// A Rekor v2 request, or a leaf of that dialect.
+pub fn rekor_v2_entry(data: &[u8]) -> bool {
+    if let Ok(body) = rekor_v2::Body::parse(data) {
+        assert_eq!(body.encode().as_deref(), Ok(data));
+        return true;
+    }
+    let Ok(request) = rekor_v2::CreateEntryRequest::from_json(data) else { return false };
+    let Ok(entry) = rekor_v2::CanonicalEntry::from_request(request) else { return false };
+    let body = rekor_v2::Body::parse(&entry.body).expect("a leaf that we made parses");
+    assert_eq!(body.kind_version(), entry.kind_version);
     true
 }
 
