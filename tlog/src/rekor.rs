@@ -1,6 +1,6 @@
 //! Rekor v1: proposed entries, their checks, their canonical leaves, SETs, ids and the v1 checkpoint.
 //!
-//! Kinds: `hashedrekord` 0.0.1, `dsse` 0.0.1, `intoto` 0.0.2. The leaf is the RFC 8785 form of
+//! Kinds: `hashedrekord` 0.0.1, `dsse` 0.0.1, `intoto` 0.0.1 and 0.0.2. The leaf is the RFC 8785 form of
 //! `{"apiVersion","kind","spec"}` after canonicalisation (rekor `pkg/types`). Each kind has a module with the two
 //! directions: a proposal is checked in full and becomes a leaf, a leaf is read back without judging signatures.
 //!
@@ -12,6 +12,7 @@ mod envelope;
 mod field;
 mod hashedrekord;
 mod intoto;
+mod intoto_v001;
 mod terms;
 mod verifier;
 
@@ -81,7 +82,8 @@ impl CanonicalEntry {
             serde_json::from_slice(json).map_err(|e| EntryError::invalid(format!("malformed JSON: {e}")))?;
         Self::from_value(&proposal, Use::Insert)
     }
-    /// As [`CanonicalEntry::from_proposed`] for `retrieve`, which also takes canonical `dsse` bodies.
+    /// As [`CanonicalEntry::from_proposed`] for `retrieve`, which also takes the canonical bodies of kinds whose leaves
+    /// drop the envelope: `dsse` and `intoto` 0.0.1.
     pub fn from_query(json: &Value) -> Result<Self, EntryError> {
         Self::from_value(json, Use::Query)
     }
@@ -91,6 +93,7 @@ impl CanonicalEntry {
         let (spec, terms) = match kind {
             Kind::HashedRekord => hashedrekord::canonicalize(&spec)?,
             Kind::Dsse => dsse::canonicalize(&spec, purpose)?,
+            Kind::IntotoV001 => intoto_v001::canonicalize(&spec, purpose)?,
             Kind::Intoto => intoto::canonicalize(&spec)?,
         };
         Ok(Self {
@@ -109,28 +112,29 @@ enum Use {
     Query,
 }
 
-/// The kinds that this log takes, each in its one version.
+/// The kinds that this log takes, each version apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     HashedRekord,
     Dsse,
+    IntotoV001,
     Intoto,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::HashedRekord, Self::Dsse, Self::Intoto];
+    const ALL: [Self; 4] = [Self::HashedRekord, Self::Dsse, Self::IntotoV001, Self::Intoto];
 
     const fn name(self) -> &'static str {
         match self {
             Self::HashedRekord => "hashedrekord",
             Self::Dsse => "dsse",
-            Self::Intoto => "intoto",
+            Self::IntotoV001 | Self::Intoto => "intoto",
         }
     }
 
     const fn version(self) -> &'static str {
         match self {
-            Self::HashedRekord | Self::Dsse => "0.0.1",
+            Self::HashedRekord | Self::Dsse | Self::IntotoV001 => "0.0.1",
             Self::Intoto => "0.0.2",
         }
     }
@@ -150,18 +154,19 @@ fn canonical(json: &Value) -> Result<Vec<u8>, EntryError> {
 fn dispatch(json: &Value) -> Result<(Kind, Object<'_>), EntryError> {
     let entry = Object::root(json)?;
     let name = entry.optional_text("kind")?.unwrap_or_default();
-    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
+    if !Kind::ALL.iter().any(|kind| kind.name() == name) {
         if OTHER_KINDS.contains(&name) {
             let problem = format!("entry kind '{name}' is not enabled for submission on this server");
             return Err(EntryError::invalid(problem));
         }
         return Err(EntryError::UnknownKind(name.chars().take(64).collect()));
-    };
+    }
     let version = entry.text("apiVersion")?;
-    if version != kind.version() {
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| (kind.name(), kind.version()) == (name, version))
+    else {
         let version: String = version.chars().take(64).collect();
         return Err(EntryError::invalid(format!("{name} implementation for version '{version}' not found")));
-    }
+    };
     Ok((kind, entry.object("spec")?))
 }
 
@@ -188,6 +193,15 @@ pub enum Body {
         /// Signature bytes, and who made each.
         signatures: Vec<(Vec<u8>, Verifier)>,
     },
+    /// `intoto` 0.0.1. It keeps no signature: only the envelope's hash binds the entry to one.
+    IntotoV001 {
+        /// SHA-256 of the envelope as it was submitted.
+        envelope_hash: Hash,
+        /// SHA-256 of the payload.
+        payload_hash: Hash,
+        /// Who signed.
+        verifier: Verifier,
+    },
     /// `intoto` 0.0.2.
     Intoto {
         /// SHA-256 of the payload.
@@ -209,6 +223,7 @@ impl Body {
         match kind {
             Kind::HashedRekord => hashedrekord::parse(&spec),
             Kind::Dsse => dsse::parse(&spec),
+            Kind::IntotoV001 => intoto_v001::parse(&spec),
             Kind::Intoto => intoto::parse(&spec),
         }
     }

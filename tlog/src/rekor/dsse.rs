@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::envelope::Envelope;
-use super::field::{Object, either_base64};
+use super::field::{Object, either_base64, sha256};
 use super::{Body, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
 use crate::merkle::Hash;
 
@@ -32,7 +32,7 @@ fn canonicalize_proposal(content: &Object<'_>) -> Result<(Value, Terms), EntryEr
     let verifiers = content.byte_list("verifiers", MAX_SIGNATURES)?;
     let json: Value = serde_json::from_str(text)
         .map_err(|e| EntryError::invalid(format!("could not parse the DSSE envelope: {e}")))?;
-    let envelope = envelope(&Object::root(&json)?)?;
+    let envelope = Envelope::read(&Object::root(&json)?)?;
     let matched = envelope.verify(&verifiers)?;
 
     let (envelope_hash, payload_hash) = (Hash::digest(text.as_bytes()), Hash::digest(&envelope.payload));
@@ -50,7 +50,7 @@ fn canonicalize_proposal(content: &Object<'_>) -> Result<(Value, Terms), EntryEr
 
 /// A canonical body, sent to find itself.
 fn canonicalize_leaf(spec: &Object<'_>) -> Result<(Value, Terms), EntryError> {
-    let (envelope_hash, payload_hash) = (hash(spec, "envelopeHash")?, hash(spec, "payloadHash")?);
+    let (envelope_hash, payload_hash) = (spec.sha256("envelopeHash")?, spec.sha256("payloadHash")?);
     let mut terms = Terms::default();
     let mut signatures = Vec::new();
     for signature in spec.objects("signatures", MAX_SIGNATURES)? {
@@ -66,28 +66,10 @@ fn canonicalize_leaf(spec: &Object<'_>) -> Result<(Value, Terms), EntryError> {
 
 fn leaf_spec(envelope_hash: &Hash, payload_hash: &Hash, signatures: Vec<Value>) -> Value {
     json!({
-        "envelopeHash": { "algorithm": "sha256", "value": envelope_hash.to_hex() },
-        "payloadHash": { "algorithm": "sha256", "value": payload_hash.to_hex() },
+        "envelopeHash": sha256(envelope_hash),
+        "payloadHash": sha256(payload_hash),
         "signatures": signatures,
     })
-}
-
-fn envelope<'v>(json: &Object<'v>) -> Result<Envelope<'v>, EntryError> {
-    let payload = either_base64(json.text("payload")?)
-        .ok_or_else(|| EntryError::invalid("could not decode the payload of the DSSE envelope"))?;
-    let signatures = json
-        .objects("signatures", MAX_SIGNATURES)?
-        .iter()
-        .map(|signature| signature.text("sig"))
-        .collect::<Result<_, _>>()?;
-    Ok(Envelope { payload_type: json.text("payloadType")?, payload, signatures })
-}
-
-/// A member of the shape `{"algorithm":"sha256","value":hex}`.
-fn hash(spec: &Object<'_>, name: &str) -> Result<Hash, EntryError> {
-    let hash = spec.object(name)?;
-    let value = Hash::from_hex(hash.text("value")?).ok().filter(|_| hash.text("algorithm") == Ok("sha256"));
-    value.ok_or_else(|| EntryError::invalid(format!("{name} is not a sha256 hash")))
 }
 
 /// Reads a stored spec.
@@ -98,8 +80,8 @@ pub(super) fn parse(spec: &Object<'_>) -> Result<Body, EntryError> {
         Ok((bytes, Verifier::from_pem(&signature.bytes("verifier")?)?))
     };
     Ok(Body::Dsse {
-        envelope_hash: hash(spec, "envelopeHash")?,
-        payload_hash: hash(spec, "payloadHash")?,
+        envelope_hash: spec.sha256("envelopeHash")?,
+        payload_hash: spec.sha256("payloadHash")?,
         signatures: spec.objects("signatures", MAX_SIGNATURES)?.iter().map(read).collect::<Result<_, _>>()?,
     })
 }

@@ -5,9 +5,10 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::EntryError;
+use crate::merkle::Hash;
 
 /// Padded base64 as Go's decoder takes it: unused bits may be set.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
@@ -76,6 +77,14 @@ impl<'v> Object<'v> {
         standard_base64(text).ok_or_else(|| failure(&self.path(name), "must be of type byte"))
     }
 
+    /// A member of the shape `{"algorithm":"sha256","value":hex}`.
+    pub(super) fn sha256(&self, name: &str) -> Result<Hash, EntryError> {
+        let hash = self.object(name)?;
+        let value =
+            Hash::from_hex(hash.text("value")?).ok().filter(|_| hash.text("algorithm") == Ok("sha256"));
+        value.ok_or_else(|| EntryError::invalid(format!("{} is not a sha256 hash", self.path(name))))
+    }
+
     /// A list of 1 to `most` elements.
     fn list(&self, name: &str, most: usize) -> Result<&'v [Value], EntryError> {
         match self.required(name)? {
@@ -110,6 +119,11 @@ impl<'v> Object<'v> {
 fn failure(path: &str, problem: &str) -> EntryError {
     let path = if path.is_empty() { "proposedEntry" } else { path };
     EntryError::invalid(format!("validation failure list:\n{path} in body {problem}"))
+}
+
+/// What [`Object::sha256`] reads.
+pub(super) fn sha256(hash: &Hash) -> Value {
+    json!({ "algorithm": "sha256", "value": hash.to_hex() })
 }
 
 /// Standard padded base64; line breaks inside are skipped, as `base64` of coreutils makes them.

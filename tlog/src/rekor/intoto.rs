@@ -1,4 +1,4 @@
-//! `intoto` 0.0.2: an envelope in double base64, as cosign 2 uploads attestations.
+//! `intoto` 0.0.2: an envelope in double base64, as sigstore-js and rekor-cli upload attestations.
 //!
 //! The leaf drops the payload and keeps the rest as sent: signature order, key PEM, and the client's own `hash`, which
 //! nobody can check.
@@ -79,12 +79,8 @@ pub(super) fn parse(spec: &Object<'_>) -> Result<Body, EntryError> {
             .ok_or_else(|| EntryError::invalid("a signature is not base64"))?;
         Ok((bytes, Verifier::from_pem(&signature.bytes("publicKey")?)?))
     };
-    let payload_hash = content.object("payloadHash")?;
-    let payload_hash = Hash::from_hex(payload_hash.text("value")?)
-        .ok()
-        .filter(|_| payload_hash.text("algorithm") == Ok("sha256"));
     Ok(Body::Intoto {
-        payload_hash: payload_hash.ok_or_else(|| EntryError::invalid("payloadHash is not a sha256 hash"))?,
+        payload_hash: content.sha256("payloadHash")?,
         signatures: content
             .object("envelope")?
             .objects("signatures", MAX_SIGNATURES)?

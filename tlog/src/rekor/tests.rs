@@ -14,6 +14,7 @@ use crate::note::NoteKey;
 mod dsse;
 mod hashedrekord;
 mod intoto;
+mod intoto_v001;
 
 const TREE_ID: u64 = 1_234_567_890_123_456_789;
 const ARTIFACT: &[u8] = b"hello\n";
@@ -41,6 +42,11 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
 
 fn insert(entry: &Value) -> Result<CanonicalEntry, EntryError> {
     CanonicalEntry::from_proposed(&serde_json::to_vec(entry).unwrap())
+}
+
+/// One entry of every kind.
+fn all_known() -> [Value; 4] {
+    [hashedrekord::known(), dsse::known(), intoto_v001::known(), intoto::known()]
 }
 
 fn leaf(entry: &CanonicalEntry) -> Value {
@@ -155,7 +161,7 @@ fn what_is_no_json_object_is_400() {
 
 #[test]
 fn unknown_members_are_ignored_and_never_in_the_leaf() {
-    for mut entry in [hashedrekord::known(), dsse::known(), intoto::known()] {
+    for mut entry in all_known() {
         let plain = insert(&entry).unwrap();
         entry["extra"] = 1.into();
         entry["spec"]["extra"] = json!({ "a": null });
@@ -165,14 +171,14 @@ fn unknown_members_are_ignored_and_never_in_the_leaf() {
 
 #[test]
 fn a_query_finds_what_was_inserted() {
-    for entry in [hashedrekord::known(), dsse::known(), intoto::known()] {
+    for entry in all_known() {
         assert_eq!(CanonicalEntry::from_query(&entry).unwrap(), insert(&entry).unwrap());
     }
 }
 
 #[test]
 fn only_canonical_bytes_are_a_leaf() {
-    for entry in [hashedrekord::known(), dsse::known(), intoto::known()] {
+    for entry in all_known() {
         let body = insert(&entry).unwrap().body;
         Body::parse(&body).unwrap();
         assert!(Body::parse(&[b" ", &body[..]].concat()).is_err());
@@ -251,8 +257,8 @@ proptest! {
     }
 
     #[test]
-    fn a_member_replaced_by_anything_never_panics(which in 0usize..3, at in any::<prop::sample::Index>(), with in 0usize..6) {
-        let mut entry = [hashedrekord::known(), dsse::known(), intoto::known()][which].clone();
+    fn a_member_replaced_by_anything_never_panics(which in 0usize..4, at in any::<prop::sample::Index>(), with in 0usize..6) {
+        let mut entry = all_known()[which].clone();
         let mut pointers = Vec::new();
         walk(&entry, &mut String::new(), &mut pointers);
         let value = [json!(null), json!(""), json!([]), json!({}), json!(1), json!([null])][with].clone();
