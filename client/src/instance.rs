@@ -9,14 +9,11 @@ use std::path::{Path, PathBuf};
 
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::merkle::Hash;
-use chancery_tlog::trust::{
-    CLIENT_TRUST_CONFIG_TYPE, ClientTrustConfig, MAX_TRUST_FILE, Service, SigningConfig,
-};
+use chancery_tlog::trust::{ClientTrustConfig, Keyring, Service, SigningConfig, TrustError};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::guard::{Guard, GuardError, HttpError, Purpose, Request, join};
-use crate::trust::{Trust, TrustError};
 
 /// Where an instance serves its trust configuration.
 pub const WELL_KNOWN: &str = "/.well-known/chancery/client_trust_config.json";
@@ -61,8 +58,8 @@ pub enum InstanceError {
     /// Not a client trust config.
     #[error("not a client trust configuration: {0}")]
     Config(String),
-    /// Its trusted root.
-    #[error(transparent)]
+    /// One with a member that cannot be read.
+    #[error("the trust configuration cannot be used: {0}")]
     Trust(#[from] TrustError),
     /// Another one than the caller expects.
     #[error("the instance's fingerprint is sha256:{found}, not the expected sha256:{expected}")]
@@ -92,7 +89,7 @@ pub struct Instance {
     pinned_at: String,
     document: String,
     /// What to trust.
-    pub trust: Trust,
+    pub trust: Keyring,
     /// Where to sign.
     pub signing: SigningConfig,
 }
@@ -138,15 +135,8 @@ impl Instance {
 
     /// Reads a client trust config.
     pub fn parse(url: &str, document: String, pinned_at: &str) -> Result<Self, InstanceError> {
-        if document.len() > MAX_TRUST_FILE {
-            return Err(InstanceError::Config(format!("larger than {MAX_TRUST_FILE} bytes")));
-        }
-        let config: ClientTrustConfig =
-            serde_json::from_str(&document).map_err(|error| InstanceError::Config(error.to_string()))?;
-        if config.media_type != CLIENT_TRUST_CONFIG_TYPE {
-            return Err(InstanceError::Config(format!("its media type is not {CLIENT_TRUST_CONFIG_TYPE}")));
-        }
-        let trust = Trust::from_root(&config.trusted_root)?;
+        let config = ClientTrustConfig::parse(document.as_bytes())?;
+        let trust = config.trusted_root.keyring()?;
         let (url, pinned_at) = (url.to_owned(), pinned_at.to_owned());
         Ok(Self { url, pinned_at, document, trust, signing: config.signing_config })
     }
@@ -245,16 +235,15 @@ impl Services {
 
 /// The service of an API version that is valid at `now`; of several the newest.
 fn choose(services: &[Service], version: u32, now: Timestamp) -> Result<Option<Url>, InstanceError> {
-    let time = |text: &str| Timestamp::parse_rfc3339(text);
-    let valid = |service: &&Service| {
-        let started =
-            service.valid_for.start.is_empty() || time(&service.valid_for.start).is_some_and(|t| t <= now);
-        let ended = service.valid_for.end.as_deref().is_some_and(|end| time(end).is_none_or(|t| t < now));
-        service.major_api_version == version && started && !ended
-    };
-    let newest = services.iter().filter(valid).max_by_key(|service| time(&service.valid_for.start));
+    let mut newest: Option<(Timestamp, &Service)> = None;
+    for service in services.iter().filter(|service| service.major_api_version == version) {
+        let validity = service.valid_for.validity()?;
+        if validity.contains(now) && newest.is_none_or(|(start, _)| start <= validity.start) {
+            newest = Some((validity.start, service));
+        }
+    }
     newest
-        .map(|service| {
+        .map(|(_, service)| {
             Url::parse(&service.url)
                 .map_err(|_| InstanceError::Services(format!("`{}` is not a URL", service.url)))
         })

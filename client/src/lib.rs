@@ -4,8 +4,8 @@
 //! network, [`identity_token`] gets the CI job's token, [`fulcio`] and [`rekor`] are the two services, and
 //! [`sign`] puts them together and verifies what it made before anything is written.
 //!
-//! Verifying needs no network at all: [`bundle`] parses hostile input, [`trust`] reads what to trust, and
-//! [`verify`] is the list of claims that must all hold. [`dsse`], [`statement`] and [`slsa`] are the formats
+//! Verifying needs no network at all: [`bundle`] parses hostile input, [`chancery_tlog::trust`] reads what to trust,
+//! and [`verify`] is the list of claims that must all hold. [`dsse`], [`statement`] and [`slsa`] are the formats
 //! inside of a bundle.
 //!
 //! What this crate is not: it serves nothing, stores nothing but the pinned instance, and links no engine
@@ -23,5 +23,4 @@ pub mod rekor;
 pub mod sign;
 pub mod slsa;
 pub mod statement;
-pub mod trust;
 pub mod verify;

@@ -17,16 +17,18 @@ mod signature;
 pub use identity::Identity;
 pub use policy::{IdentityPolicy, NameRule, Policy, PolicyError, SignerPolicy, SourceUri};
 
+use std::fmt;
+
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{HashAlgorithm, PublicKey};
+use chancery_tlog::trust::{Keyring, Listed};
 use serde::Serialize;
 
 use crate::artifact::Artifact;
 use crate::bundle::{Bundle, Content, SigningMaterial};
 use crate::dsse;
 use crate::statement::Statement;
-use crate::trust::Trust;
 
 /// What can be proven, in the order in which it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -155,11 +157,11 @@ pub fn algorithms(bundle: &Bundle) -> Vec<HashAlgorithm> {
 pub fn verify(
     bundle: &Bundle,
     artifact: &Artifact,
-    trust: Option<&Trust>,
+    trust: Option<&Keyring>,
     policy: &Policy,
     clock: &dyn Clock,
 ) -> Report {
-    let nothing = Trust::default();
+    let nothing = Keyring::default();
     let case = Case::open(bundle, artifact, trust.unwrap_or(&nothing), policy);
     let logged = log::judge(&case);
     let signing_time = case.signing_time(&logged, clock);
@@ -195,7 +197,7 @@ pub fn verify(
 /// Checks a certificate before it is used for signing: issued under the trusted root, and logged if the root lists
 /// issuance logs. Judged at the start of its life: it is for a key that this run made, so it cannot be an old one,
 /// and a runner's clock a few seconds behind the authority's must not stop it.
-pub(crate) fn check_issued(certificate: &Certificate, trust: &Trust) -> Result<(), Refusal> {
+pub(crate) fn check_issued(certificate: &Certificate, trust: &Keyring) -> Result<(), Refusal> {
     let path = certificate::path(certificate, trust, certificate.not_before())?;
     certificate::logged(certificate, Ok(&path), trust).map(|_| ())
 }
@@ -214,18 +216,32 @@ fn not_required(reason: impl Into<String>) -> Result<Outcome, Refusal> {
     Ok(Outcome::NotRequired(reason.into()))
 }
 
+/// A refusal for want of trust, with what the trusted root lists and we cannot read: it might be what is missing.
+fn untrusted<T>(why: impl fmt::Display, list: &Listed<T>) -> Refusal {
+    const SHOWN: usize = 3;
+    let skipped = list.skipped();
+    if skipped.is_empty() {
+        return why.to_string();
+    }
+    let mut named: Vec<String> = skipped.iter().take(SHOWN).map(ToString::to_string).collect();
+    if skipped.len() > SHOWN {
+        named.push(format!("and {} more", skipped.len() - SHOWN));
+    }
+    format!("{why} (this version cannot use all that it lists: {})", named.join(", "))
+}
+
 /// What all claims are judged on.
 struct Case<'a> {
     bundle: &'a Bundle,
     artifact: &'a Artifact,
-    trust: &'a Trust,
+    trust: &'a Keyring,
     policy: &'a Policy,
     /// The content as a statement; `None` if the artifact itself is signed.
     statement: Option<Result<Statement, Refusal>>,
 }
 
 impl<'a> Case<'a> {
-    fn open(bundle: &'a Bundle, artifact: &'a Artifact, trust: &'a Trust, policy: &'a Policy) -> Self {
+    fn open(bundle: &'a Bundle, artifact: &'a Artifact, trust: &'a Keyring, policy: &'a Policy) -> Self {
         let statement = match &bundle.content {
             Content::Message(_) => None,
             Content::Envelope(envelope) if envelope.payload_type() != dsse::IN_TOTO => {
@@ -272,7 +288,7 @@ impl<'a> Case<'a> {
         if self.certificate().is_none() {
             return Ok(None);
         }
-        if self.trust.logs.is_empty() && !self.trust.has_timestamp_authorities {
+        if self.trust.logs.is_empty() && self.trust.timestamp_authorities.is_empty() {
             return Ok(Some(clock.now()));
         }
         if self.bundle.timestamps.is_empty() {
@@ -288,7 +304,7 @@ fn timestamps(case: &Case<'_>) -> Result<Outcome, Refusal> {
     match case.bundle.timestamps.len() {
         0 => not_required("the bundle has none"),
         _ if case.certificate().is_none() => not_required("a key needs no time of signing"),
-        _ if case.trust.has_timestamp_authorities => {
+        _ if !case.trust.timestamp_authorities.is_empty() => {
             Err("the bundle has RFC 3161 timestamps, which this version cannot verify yet".to_owned())
         }
         count => not_required(format!("{count} in the bundle, but no timestamp authority is trusted")),

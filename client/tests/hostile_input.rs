@@ -13,9 +13,9 @@ use chancery::instance::Instance;
 use chancery::rekor;
 use chancery::slsa::{PROVENANCE_V0_2, PROVENANCE_V1, Provenance};
 use chancery::statement::Statement;
-use chancery::trust::Trust;
 use chancery::verify::{NameRule, Policy, SourceUri, verify};
 use chancery_tlog::clock::{FixedClock, Timestamp};
+use chancery_tlog::trust::Keyring;
 use fixture::services::client_trust_config;
 use fixture::{BUILDER, NOW, PROVIDER, TestInstance, artifact, statement};
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ use proptest::sample::Index;
 use serde_json::{Value, json};
 
 /// One bundle of each content, with what verifies them: keys cost more than verification.
-static BUNDLES: LazyLock<(Trust, [Bundle; 2])> = LazyLock::new(|| {
+static BUNDLES: LazyLock<(Keyring, [Bundle; 2])> = LazyLock::new(|| {
     let instance = TestInstance::new();
     (instance.trust(), [instance.provenance(), instance.signature()])
 });
@@ -112,7 +112,7 @@ proptest! {
     #[test]
     fn any_text_is_answered(text in ".{0,300}") {
         let _ = Statement::parse(text.as_bytes());
-        let _ = Trust::parse(text.as_bytes());
+        let _ = Keyring::parse(text.as_bytes());
         let _ = rekor::parse_answer(text.as_bytes());
         let _ = IdentityToken::parse(&text);
         let _ = Instance::parse("u", text.clone(), "t");
@@ -126,7 +126,7 @@ proptest! {
         let text = json.to_string();
         let _ = Bundle::parse(text.as_bytes());
         let _ = Bundle::parse(json!({"mediaType": MEDIA_TYPE, "verificationMaterial": json}).to_string().as_bytes());
-        let _ = Trust::parse(text.as_bytes());
+        let _ = Keyring::parse(text.as_bytes());
         let _ = rekor::parse_answer(json!({"id": json}).to_string().as_bytes());
         for predicate_type in [PROVENANCE_V1, PROVENANCE_V0_2] {
             let _ = Provenance::read(&Statement::new(vec![], predicate_type, json.clone()));

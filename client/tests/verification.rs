@@ -6,18 +6,20 @@
 mod fixture;
 
 use chancery::artifact::Artifact;
+use chancery::bundle::wire::Base64;
 use chancery::bundle::{Bundle, Content, SigningMaterial, Version};
 use chancery::dsse::Envelope;
 use chancery::ephemeral::EphemeralKey;
 use chancery::slsa::{PROVENANCE_V0_2, PROVENANCE_V1};
 use chancery::statement::Statement;
-use chancery::trust::Trust;
 use chancery::verify::{Claim, NameRule, Outcome, Policy, Report, SourceUri, verify};
+use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{FixedClock, Timestamp};
 use chancery_tlog::ct::Sct;
 use chancery_tlog::key::{HashAlgorithm, KeyKind, Signer as _, SoftwareSigner};
 use chancery_tlog::merkle::Hash;
 use chancery_tlog::rekor::{sign_checkpoint, sign_set};
+use chancery_tlog::trust::Keyring;
 use fixture::{BUILDER, HOST, Leaf, NOW, PROVIDER, REPOSITORY, TREE, TestInstance, artifact, statement};
 use rcgen::SanType;
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ fn workflow_policy() -> Policy {
     Policy::identity(NameRule::Exact(BUILDER.to_owned()), PROVIDER)
 }
 
-fn judge(bundle: &Bundle, trust: &Trust, policy: &Policy) -> Report {
+fn judge(bundle: &Bundle, trust: &Keyring, policy: &Policy) -> Report {
     verify(bundle, &artifact(), Some(trust), policy, &CLOCK)
 }
 
@@ -297,7 +299,7 @@ fn keys_count_only_within_their_validity() {
         let mut root = instance.trusted_root();
         *root.pointer_mut(path).unwrap() =
             json!({"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"});
-        Trust::parse(root.to_string().as_bytes()).unwrap()
+        Keyring::parse(root.to_string().as_bytes()).unwrap()
     };
     let judge = |trust| judge(&instance.provenance(), &trust, &workflow_policy());
     assert_refused(&judge(ended("/tlogs/0/publicKey/validFor")), Claim::SigningTime, "does not trust");
@@ -320,7 +322,7 @@ fn a_certificate_must_be_logged_if_the_root_lists_issuance_logs() {
     );
     let mut root = instance.trusted_root();
     root["ctlogs"] = json!([]);
-    let unlogged = Trust::parse(root.to_string().as_bytes()).unwrap();
+    let unlogged = Keyring::parse(root.to_string().as_bytes()).unwrap();
     let report = judge(&bare, &unlogged, &workflow_policy());
     assert_verified(&report);
     assert!(matches!(outcome(&report, Claim::CertificateLog), Outcome::NotRequired(_)));
@@ -331,7 +333,7 @@ fn a_foreign_issuance_log_does_not_count() {
     let (instance, other) = (TestInstance::new(), TestInstance::new());
     let mut root = instance.trusted_root();
     root["ctlogs"] = other.trusted_root()["ctlogs"].clone();
-    let trust = Trust::parse(root.to_string().as_bytes()).unwrap();
+    let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
     let report = judge(&instance.provenance(), &trust, &workflow_policy());
     assert_refused(&report, Claim::CertificateLog, "no SCT by an issuance log");
 }
@@ -357,6 +359,78 @@ fn a_wrong_sct_is_refused() {
     }
 }
 
+/// A key of an algorithm that nobody here knows (an SPKI of id-ML-DSA-65 with nonsense for a key).
+fn unreadable(log: &Value) -> Value {
+    let mut log = log.clone();
+    log["publicKey"]["rawBytes"] = json!(Base64::encode(&hex::decode(ML_DSA_65).unwrap()));
+    log["publicKey"]["keyDetails"] = json!("ML_DSA_65");
+    log
+}
+
+const ML_DSA_65: &str = "3012300b0609608648016503040312030300abcd";
+
+#[test]
+fn a_list_of_which_nothing_can_be_read_still_demands() {
+    let instance = TestInstance::new();
+    let with_unreadable = |list: &str| {
+        let mut root = instance.trusted_root();
+        root[list][0] = unreadable(&root[list][0]);
+        Keyring::parse(root.to_string().as_bytes()).unwrap()
+    };
+    let now = FixedClock::new(Timestamp::from_seconds(NOW + 5));
+    let judge =
+        |bundle: &Bundle, trust: &Keyring| verify(bundle, &artifact(), Some(trust), &workflow_policy(), &now);
+
+    let trust = with_unreadable("tlogs");
+    let report = judge(&instance.provenance(), &trust);
+    assert_refused(&report, Claim::LogEntry, "tlogs[0]: unsupported key algorithm");
+    for claim in [Claim::InclusionProof, Claim::Checkpoint, Claim::SigningTime] {
+        assert_refused(&report, claim, "no log with id");
+    }
+    let unlogged = Bundle { entries: vec![], ..instance.provenance() };
+    let report = judge(&unlogged, &trust);
+    assert_refused(&report, Claim::LogEntry, "the bundle has no log entry");
+    assert_refused(&report, Claim::CertificateChain, "without a trusted time");
+
+    let trust = with_unreadable("ctlogs");
+    let report = judge(&instance.provenance(), &trust);
+    assert_refused(&report, Claim::CertificateLog, "ctlogs[0]: unsupported key algorithm");
+    let bare = instance.attest(&statement(), &Leaf { with_sct: false, ..Leaf::workflow() });
+    assert_refused(&judge(&bare, &trust), Claim::CertificateLog, "no signed certificate timestamp");
+}
+
+#[test]
+fn an_unreadable_authority_is_named_where_its_certificates_are_refused() {
+    let instance = TestInstance::new();
+    let mut root = instance.trusted_root();
+    root["certificateAuthorities"][0]["certChain"]["certificates"] =
+        json!([{"rawBytes": Base64::encode(&with_unknown_key(&instance.root))}]);
+    let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
+    let report = judge(&instance.provenance(), &trust, &workflow_policy());
+    assert_refused(&report, Claim::CertificateChain, "certificateAuthorities[0]");
+}
+
+#[test]
+fn an_unreadable_log_beside_a_good_one_changes_nothing() {
+    let instance = TestInstance::new();
+    let mut root = instance.trusted_root();
+    for list in ["tlogs", "ctlogs"] {
+        let other = unreadable(&root[list][0]);
+        root[list].as_array_mut().unwrap().insert(0, other);
+    }
+    let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
+    assert_verified(&judge(&instance.provenance(), &trust, &workflow_policy()));
+}
+
+/// The certificate with the first `id-ecPublicKey` in it made an unknown algorithm.
+fn with_unknown_key(certificate: &Certificate) -> Vec<u8> {
+    let id = hex::decode("06072a8648ce3d0201").unwrap();
+    let mut der = certificate.der().to_vec();
+    let at = der.windows(id.len()).position(|window| window == id).unwrap();
+    der[at + id.len() - 1] = 0x7f;
+    der
+}
+
 #[test]
 fn a_foreign_instance_verifies_nothing() {
     let (instance, foreign) = (TestInstance::new(), TestInstance::new());
@@ -370,7 +444,7 @@ fn without_logs_the_certificate_is_judged_now() {
     let instance = TestInstance::new();
     let mut root = instance.trusted_root();
     root["tlogs"] = json!([]);
-    let trust = Trust::parse(root.to_string().as_bytes()).unwrap();
+    let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
     let bundle = Bundle { entries: vec![], ..instance.provenance() };
     let at = |seconds| {
         let clock = FixedClock::new(Timestamp::from_seconds(seconds));
@@ -536,7 +610,9 @@ fn rekor_v2_and_timestamps_are_refused_in_words() {
     let mut bundle = instance.signature();
     bundle.timestamps = vec![vec![0x30, 0]];
     assert_verified(&judge(&bundle, &instance.trust(), &workflow_policy()));
-    let trust = Trust { has_timestamp_authorities: true, ..instance.trust() };
+    let mut root = instance.trusted_root();
+    root["timestampAuthorities"] = root["certificateAuthorities"].clone();
+    let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
     assert_refused(&judge(&bundle, &trust, &workflow_policy()), Claim::Timestamp, "RFC 3161");
     bundle.entries[0].promise = None;
     assert_refused(&judge(&bundle, &instance.trust(), &workflow_policy()), Claim::SigningTime, "RFC 3161");

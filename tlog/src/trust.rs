@@ -6,12 +6,14 @@
 //! Two layers: the messages, which hold what the files say, and [`Keyring`], which holds what a [`TrustedRoot`] means:
 //! keys, certificates and times, decoded once.
 
+mod keyring;
 mod read;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::read::{Keyring, Skipped, TrustError, TrustedAuthority, TrustedLog, Validity};
+pub use self::keyring::{Keyring, Listed, Skipped, TrustedAuthority, TrustedLog, Validity};
+pub use self::read::TrustError;
 
 /// The only media type of trusted roots that every client accepts.
 pub const TRUSTED_ROOT_TYPE: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chancery::instance::{Instance, InstanceError};
 use chancery_tlog::clock::Clock;
+use chancery_tlog::trust::{Listed, TrustedLog};
 use serde_json::json;
 use url::Url;
 
@@ -48,11 +49,11 @@ fn warn_first_use(url: &Url, console: &Console) {
 }
 
 fn show(instance: &Instance, console: &Console) -> Result<(), Failure> {
-    let urls = |logs: &[chancery::trust::TrustedLog]| -> Vec<String> {
-        logs.iter().map(|log| log.url.clone()).collect()
-    };
+    let urls =
+        |logs: &Listed<TrustedLog>| -> Vec<String> { logs.iter().map(|log| log.url.clone()).collect() };
     let trust = &instance.trust;
     let authorities: Vec<String> = trust.authorities.iter().map(|ca| ca.anchor.subject()).collect();
+    let skipped: Vec<String> = trust.skipped().map(ToString::to_string).collect();
     let fingerprint = format!("sha256:{}", instance.fingerprint());
     if console.is_json() {
         return console.json(&json!({
@@ -62,6 +63,7 @@ fn show(instance: &Instance, console: &Console) -> Result<(), Failure> {
             "certificateAuthorities": authorities,
             "certificateLogs": urls(&trust.ct_logs),
             "transparencyLogs": urls(&trust.logs),
+            "skipped": skipped,
         }));
     }
     console.line(&format!("instance           {}", instance.url()))?;
@@ -69,7 +71,8 @@ fn show(instance: &Instance, console: &Console) -> Result<(), Failure> {
     console.line(&format!("pinned at          {}", instance.pinned_at()))?;
     console.line(&format!("authorities        {}", authorities.join("; ")))?;
     console.line(&format!("certificate logs   {}", urls(&trust.ct_logs).join(", ")))?;
-    console.line(&format!("transparency logs  {}", urls(&trust.logs).join(", ")))
+    console.line(&format!("transparency logs  {}", urls(&trust.logs).join(", ")))?;
+    skipped.iter().try_for_each(|member| console.line(&format!("cannot be used     {member}")))
 }
 
 /// An instance's failure with what to do about it.

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use chancery::artifact::Artifact;
 use chancery::bundle::{Bundle, BundleError, MAX_BUNDLE};
-use chancery::trust::Trust;
 use chancery::verify::{self, NameRule, Outcome, Policy, PolicyError, Report, SourceUri};
 use chancery_tlog::clock::Clock;
 use chancery_tlog::key::PublicKey;
-use chancery_tlog::trust::MAX_TRUST_FILE;
+use chancery_tlog::trust::{Keyring, MAX_TRUST_FILE, TrustError};
 
 use super::Failure;
 use super::arguments::Verify;
@@ -92,11 +91,16 @@ fn policy(command: &Verify) -> Result<Policy, Failure> {
 }
 
 /// The trusted root: the given file, else the pinned instance's. A key can be trusted on its own.
-fn trust(command: &Verify, folder: impl Fn() -> Result<PathBuf, Failure>) -> Result<Option<Trust>, Failure> {
+fn trust(
+    command: &Verify,
+    folder: impl Fn() -> Result<PathBuf, Failure>,
+) -> Result<Option<Keyring>, Failure> {
     if let Some(path) = &command.trusted_root {
         let json = read_bounded(path, MAX_TRUST_FILE)?;
-        let json = json.ok_or_else(|| Failure::could_not_run(chancery::trust::TrustError::TooLarge))?;
-        return Trust::parse(&json).map(Some).map_err(Failure::could_not_run);
+        let keyring = json.ok_or(TrustError::TooLarge).and_then(|json| Keyring::parse(&json));
+        return keyring.map(Some).map_err(|error| {
+            Failure::could_not_run(format!("`{}` is no usable trusted root: {error}", path.display()))
+        });
     }
     if command.key.is_some() {
         let instance = chancery::instance::Instance::load(&folder()?).map_err(super::trust::explain)?;

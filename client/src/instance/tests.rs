@@ -1,6 +1,6 @@
 //! Pinning: what was pinned stays, unless asked.
 
-use chancery_tlog::trust::TRUSTED_ROOT_TYPE;
+use chancery_tlog::trust::{CLIENT_TRUST_CONFIG_TYPE, SIGNING_CONFIG_TYPE, TRUSTED_ROOT_TYPE};
 use serde_json::{Value, json};
 
 use super::*;
@@ -11,7 +11,7 @@ fn document(ca: Value, log: Value) -> String {
     json!({
         "mediaType": CLIENT_TRUST_CONFIG_TYPE,
         "trustedRoot": {"mediaType": TRUSTED_ROOT_TYPE},
-        "signingConfig": {"caUrls": ca, "rekorTlogUrls": log},
+        "signingConfig": {"mediaType": SIGNING_CONFIG_TYPE, "caUrls": ca, "rekorTlogUrls": log},
     })
     .to_string()
 }

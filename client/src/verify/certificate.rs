@@ -4,9 +4,9 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::chain::{self, Purpose};
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::ct::{Entry, Sct};
+use chancery_tlog::trust::Keyring;
 
-use super::{Case, Outcome, Refusal, not_required, proven};
-use crate::trust::Trust;
+use super::{Case, Outcome, Refusal, not_required, proven, untrusted};
 
 /// How the claims about the certificate came out.
 pub(super) struct Certified {
@@ -38,7 +38,7 @@ pub(super) fn judge(case: &Case<'_>, signing_time: &Result<Option<Timestamp>, Re
 /// The reason of the authority that came closest.
 pub(crate) fn path(
     certificate: &Certificate,
-    trust: &Trust,
+    trust: &Keyring,
     at: Timestamp,
 ) -> Result<Vec<Certificate>, Refusal> {
     if trust.authorities.is_empty() {
@@ -52,14 +52,14 @@ pub(crate) fn path(
             Err(error) => reason = error.to_string(),
         }
     }
-    Err(reason)
+    Err(untrusted(reason, &trust.authorities))
 }
 
 /// The certificate carries an SCT of a trusted issuance log, and none that is wrong.
 pub(crate) fn logged(
     certificate: &Certificate,
     path: Result<&[Certificate], &Refusal>,
-    trust: &Trust,
+    trust: &Keyring,
 ) -> Result<Outcome, Refusal> {
     if trust.ct_logs.is_empty() {
         return not_required("no trusted root lists an issuance log");
@@ -86,7 +86,7 @@ pub(crate) fn logged(
         by.push(log.url.as_str());
     }
     if by.is_empty() {
-        return Err("no SCT by an issuance log of the trusted root".to_owned());
+        return Err(untrusted("no SCT by an issuance log of the trusted root", &trust.ct_logs));
     }
     proven(format!("logged by {}", by.join(", ")))
 }

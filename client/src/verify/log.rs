@@ -8,11 +8,11 @@ use chancery_tlog::key::HashAlgorithm;
 use chancery_tlog::merkle::{Hash, leaf_hash, verify_inclusion};
 use chancery_tlog::note::{Note, NoteKey};
 use chancery_tlog::rekor::{Body, Verifier, set_payload};
+use chancery_tlog::trust::TrustedLog;
 
-use super::{Case, Outcome, Refusal, not_required, proven};
+use super::{Case, Outcome, Refusal, not_required, proven, untrusted};
 use crate::bundle::{Content, InclusionProof, LogEntry, MessageSignature, Version};
 use crate::dsse::Envelope;
-use crate::trust::TrustedLog;
 
 /// Entry kinds of Rekor v1 that sign artifacts or statements.
 const KINDS: [(&str, &str); 3] = [("hashedrekord", "0.0.1"), ("dsse", "0.0.1"), ("intoto", "0.0.2")];
@@ -70,10 +70,9 @@ fn trusted_log<'a>(case: &Case<'a>, entry: &LogEntry) -> Result<&'a TrustedLog, 
         ));
     }
     case.trust.logs.iter().find(|log| log.id == entry.log_id).ok_or_else(|| {
-        format!(
-            "the trusted root has no log with id {}, which the log entry names",
-            hex::encode(entry.log_id)
-        )
+        let id = hex::encode(entry.log_id);
+        let why = format!("the trusted root has no log with id {id}, which the log entry names");
+        untrusted(why, &case.trust.logs)
     })
 }
 

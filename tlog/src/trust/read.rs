@@ -2,7 +2,7 @@
 //!
 //! Every error names the member, as in `tlogs[0].publicKey.rawBytes: not standard base64`. A member that is well-formed
 //! but of a sort that this program does not know (a key algorithm of tomorrow) is left out and reported in
-//! [`Keyring::skipped`], so that one new log does not make a whole instance unreadable.
+//! [`Listed::skipped`], so that one new log does not make a whole instance unreadable.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Authority, CLIENT_TRUST_CONFIG_TYPE, ClientTrustConfig, LogInstance, MAX_TRUST_FILE, SIGNING_CONFIG_TYPE,
-    SigningConfig, TimeRange, TrustedKey, TrustedRoot,
+    Authority, CLIENT_TRUST_CONFIG_TYPE, ClientTrustConfig, Keyring, Listed, LogInstance, MAX_TRUST_FILE,
+    SIGNING_CONFIG_TYPE, SigningConfig, Skipped, TimeRange, TrustedAuthority, TrustedKey, TrustedLog,
+    TrustedRoot, Validity,
 };
 use crate::certificate::{Certificate, CertificateError, MAX_CHAIN};
 use crate::clock::Timestamp;
@@ -49,73 +50,6 @@ pub enum TrustError {
     },
 }
 
-/// When something may have been used; both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
-    /// Start.
-    pub start: Timestamp,
-    /// End; open if `None`.
-    pub end: Option<Timestamp>,
-}
-
-impl Validity {
-    /// Whether `at` lies within.
-    pub fn contains(&self, at: Timestamp) -> bool {
-        self.start <= at && self.end.is_none_or(|end| at <= end)
-    }
-}
-
-/// A log whose signatures count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedLog {
-    /// Id by which entries and SCTs name it.
-    pub id: [u8; 32],
-    /// Its key.
-    pub key: PublicKey,
-    /// When the key may have been used.
-    pub validity: Validity,
-    /// Its URL: a name here, never contacted.
-    pub url: String,
-}
-
-/// A certificate or timestamp authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedAuthority {
-    /// Everything in front of the anchor: for a CA issuing certificate first and empty if the anchor issues; for a
-    /// TSA its leaf first.
-    pub intermediates: Vec<Certificate>,
-    /// The anchor.
-    pub anchor: Certificate,
-    /// When it may have been used.
-    pub validity: Validity,
-    /// Its URL: a name here, never contacted.
-    pub url: String,
-}
-
-/// A member that was left out, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// Path of the member, such as `tlogs[1]`.
-    pub member: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// A trusted root, ready to verify with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keyring {
-    /// Attestation logs.
-    pub logs: Vec<TrustedLog>,
-    /// Certificate transparency logs.
-    pub ct_logs: Vec<TrustedLog>,
-    /// Certificate authorities.
-    pub authorities: Vec<TrustedAuthority>,
-    /// Timestamp authorities.
-    pub timestamp_authorities: Vec<TrustedAuthority>,
-    /// What is in the file and not here.
-    pub skipped: Vec<Skipped>,
-}
-
 impl TrustedRoot {
     /// Parses the file: bounded in size and counts, with the media type of a trusted root.
     pub fn parse(json: &[u8]) -> Result<Self, TrustError> {
@@ -127,23 +61,11 @@ impl TrustedRoot {
     /// Decodes keys, certificates and times.
     pub fn keyring(&self) -> Result<Keyring, TrustError> {
         self.check()?;
-        let mut skipped = Vec::new();
         Ok(Keyring {
-            logs: each("tlogs", &self.tlogs, log, &mut skipped)?,
-            ct_logs: each("ctlogs", &self.ctlogs, log, &mut skipped)?,
-            authorities: each(
-                "certificateAuthorities",
-                &self.certificate_authorities,
-                authority,
-                &mut skipped,
-            )?,
-            timestamp_authorities: each(
-                "timestampAuthorities",
-                &self.timestamp_authorities,
-                authority,
-                &mut skipped,
-            )?,
-            skipped,
+            logs: each("tlogs", &self.tlogs, log)?,
+            ct_logs: each("ctlogs", &self.ctlogs, log)?,
+            authorities: each("certificateAuthorities", &self.certificate_authorities, authority)?,
+            timestamp_authorities: each("timestampAuthorities", &self.timestamp_authorities, authority)?,
         })
     }
 
@@ -274,14 +196,13 @@ impl From<TrustError> for Obstacle {
     }
 }
 
-/// Reads a list; elements of unknown sorts go to `skipped`.
+/// Reads a list; elements of unknown sorts are left out.
 fn each<T, U>(
     name: &str,
     list: &[T],
     read: impl Fn(&T) -> Result<U, Obstacle>,
-    skipped: &mut Vec<Skipped>,
-) -> Result<Vec<U>, TrustError> {
-    let mut kept = Vec::with_capacity(list.len());
+) -> Result<Listed<U>, TrustError> {
+    let (mut kept, mut skipped) = (Vec::with_capacity(list.len()), Vec::new());
     for (at, element) in list.iter().enumerate() {
         let path = format!("{name}[{at}]");
         match read(element) {
@@ -290,7 +211,7 @@ fn each<T, U>(
             Err(Obstacle::Broken(error)) => return Err(in_member(&path, error)),
         }
     }
-    Ok(kept)
+    Ok(Listed::new(kept, skipped))
 }
 
 fn log(log: &LogInstance) -> Result<TrustedLog, Obstacle> {
