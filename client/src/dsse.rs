@@ -59,6 +59,19 @@ impl Envelope {
         serde_json::to_string(&self.to_wire()).expect("an envelope has string keys only, so it serialises")
     }
 
+    /// The envelope's JSON as signers are known to write it: like [`Envelope::to_json`], or in the order of
+    /// go-securesystemslib (cosign), which always has a `keyid`.
+    pub(crate) fn spellings(&self) -> [String; 2] {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let (payload, signature) = (Base64::encode(&self.payload), Base64::encode(&self.signature));
+        let go = format!(
+            r#"{{"payloadType":{},"payload":"{payload}","signatures":[{{"keyid":{},"sig":"{signature}"}}]}}"#,
+            text(&self.payload_type),
+            text(self.key_id.as_deref().unwrap_or_default()),
+        );
+        [self.to_json(), go]
+    }
+
     pub(crate) fn from_wire(wire: wire::Envelope) -> Result<Self, EnvelopeError> {
         let count = wire.signatures.len();
         let Ok([signature]) = <[wire::EnvelopeSignature; 1]>::try_from(wire.signatures) else {

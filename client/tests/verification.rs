@@ -142,7 +142,8 @@ fn reenvelope(bundle: &mut Bundle, change: impl Fn(&mut String, &mut Vec<u8>, &m
 const TAMPERINGS: &[Tampering] = &[
     ("no entry", |b, _| b.entries.clear(), Claim::LogEntry, "no log entry"),
     ("unknown log", |b, _| b.entries[0].log_id[0] ^= 1, Claim::LogEntry, "no log with id"),
-    ("relabelled kind", |b, _| b.entries[0].kind = "intoto".into(), Claim::LogEntry, "not supported"),
+    ("unknown kind", |b, _| b.entries[0].kind = "rekord".into(), Claim::LogEntry, "not supported"),
+    ("relabelled kind", |b, _| b.entries[0].kind = "intoto".into(), Claim::LogEntry, "calls it intoto 0.0.1"),
     ("broken body", |b, _| b.entries[0].body.truncate(9), Claim::LogEntry, "body"),
     ("changed body", |b, _| b.entries[0].body.push(b' '), Claim::InclusionProof, "not in the tree"),
     ("changed body, time", |b, _| b.entries[0].body.push(b' '), Claim::SigningTime, "SET"),
@@ -244,6 +245,55 @@ fn a_tampered_envelope_is_refused() {
     let report = tampered(|kind, _, _| kind.push('x'));
     assert_refused(&report, Claim::Signature, "does not verify");
     assert_refused(&report, Claim::Artifact, "payload is not of type");
+}
+
+#[test]
+fn provenance_in_an_intoto_entry_verifies_in_both_versions() {
+    let instance = TestInstance::new();
+    for version in ["0.0.1", "0.0.2"] {
+        let bundle = instance.provenance_as_intoto(version);
+        assert_eq!(
+            (bundle.entries[0].kind.as_str(), bundle.entries[0].version.as_str()),
+            ("intoto", version)
+        );
+        let report = judge(&bundle, &instance.trust(), &workflow_policy());
+        assert_verified(&report);
+        assert!(matches!(outcome(&report, Claim::LogEntry), Outcome::Proven(_)));
+        let mut relabelled = bundle.clone();
+        relabelled.entries[0].kind = "dsse".to_owned();
+        relabelled.entries[0].version = "0.0.1".to_owned();
+        let report = judge(&relabelled, &instance.trust(), &workflow_policy());
+        assert_refused(&report, Claim::LogEntry, "the bundle calls it dsse 0.0.1");
+    }
+}
+
+#[test]
+fn an_intoto_0_0_1_entry_is_bound_to_its_envelope_and_signer() {
+    let instance = TestInstance::new();
+    let tampered = |change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = instance.provenance_as_intoto("0.0.1");
+        change(&mut bundle);
+        judge(&bundle, &instance.trust(), &workflow_policy())
+    };
+    let report = tampered(&|b| reenvelope(b, |_, payload, _| payload.push(b'\n')));
+    assert_refused(&report, Claim::LogEntry, "another statement");
+    let report = tampered(&|b| reenvelope(b, |_, _, signature| signature[9] ^= 1));
+    assert_refused(&report, Claim::LogEntry, "another envelope");
+    let report = tampered(&|b| reenvelope(b, |kind, _, _| kind.push('x')));
+    assert_refused(&report, Claim::LogEntry, "another envelope");
+    let report = tampered(&|b| other_certificate(b, &instance));
+    assert_refused(&report, Claim::LogEntry, "another signer");
+    // Another good signature by the same key: only the envelope's hash tells them apart.
+    let report = tampered(&|b| reenvelope(b, |_, _, signature| *signature = mirrored(signature)));
+    assert!(matches!(outcome(&report, Claim::Signature), Outcome::Proven(_)));
+    assert_refused(&report, Claim::LogEntry, "another envelope");
+}
+
+/// The second ECDSA signature that follows from every one: `(r, -s)`.
+fn mirrored(signature: &[u8]) -> Vec<u8> {
+    let signature = p256::ecdsa::Signature::from_der(signature).unwrap();
+    let (r, s) = signature.split_scalars();
+    p256::ecdsa::Signature::from_scalars(r, -s).unwrap().to_der().as_bytes().to_vec()
 }
 
 #[test]

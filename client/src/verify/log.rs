@@ -15,7 +15,8 @@ use crate::bundle::{Content, InclusionProof, LogEntry, MessageSignature, Version
 use crate::dsse::Envelope;
 
 /// Entry kinds of Rekor v1 that sign artifacts or statements.
-const KINDS: [(&str, &str); 3] = [("hashedrekord", "0.0.1"), ("dsse", "0.0.1"), ("intoto", "0.0.2")];
+const KINDS: [(&str, &str); 4] =
+    [("hashedrekord", "0.0.1"), ("dsse", "0.0.1"), ("intoto", "0.0.2"), ("intoto", "0.0.1")];
 /// What a bundle of version 0.1 may have instead of a proof.
 const PROMISE_INSTEAD: &str =
     "a bundle of version 0.1 may carry the log's signed promise instead, see signing time";
@@ -99,6 +100,12 @@ fn matches_bundle(case: &Case<'_>, entry: &LogEntry) -> Result<Outcome, Refusal>
             expect_kind(entry, KINDS[2])?;
             same_envelope(case, envelope, payload_hash, signatures)?;
         }
+        (Body::IntotoV001 { envelope_hash, payload_hash, verifier }, Content::Envelope(envelope)) => {
+            expect_kind(entry, KINDS[3])?;
+            same_statement(envelope, payload_hash)?;
+            same_spelling(envelope, envelope_hash)?;
+            same_signer(case, verifier)?;
+        }
         _ => return Err("the log entry is of another kind of signature than the bundle".to_owned()),
     }
     proven(format!("{} {} at index {} of {}", kind.0, kind.1, entry.index, log.url))
@@ -134,14 +141,28 @@ fn same_envelope(
     payload_hash: &Hash,
     signatures: &[(Vec<u8>, Verifier)],
 ) -> Result<(), Refusal> {
-    if *payload_hash != Hash::digest(envelope.payload()) {
-        return Err("the log entry is about another statement".to_owned());
-    }
+    same_statement(envelope, payload_hash)?;
     let [(signature, verifier)] = signatures else {
         return Err(format!("the log entry has {} signatures, the bundle has one", signatures.len()));
     };
     same_signature(signature, envelope.signature())?;
     same_signer(case, verifier)
+}
+
+fn same_statement(envelope: &Envelope, payload_hash: &Hash) -> Result<(), Refusal> {
+    if *payload_hash == Hash::digest(envelope.payload()) {
+        return Ok(());
+    }
+    Err("the log entry is about another statement".to_owned())
+}
+
+/// Binds an entry to the signature where it keeps only the hash of the envelope's JSON, which bundles do not carry.
+fn same_spelling(envelope: &Envelope, envelope_hash: &Hash) -> Result<(), Refusal> {
+    if envelope.spellings().iter().any(|json| Hash::digest(json.as_bytes()) == *envelope_hash) {
+        return Ok(());
+    }
+    Err("the log entry is about another envelope, or one in a spelling that no known signer writes"
+        .to_owned())
 }
 
 fn same_signature(logged: &[u8], bundled: &[u8]) -> Result<(), Refusal> {
