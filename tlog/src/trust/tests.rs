@@ -2,16 +2,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use self::past::Past;
 use super::*;
 use crate::clock::Timestamp;
 use crate::fixture::{Authority as TestAuthority, NOON, p256_signer};
 use crate::key::{KeyKind, Signer as _};
 
-/// The trusted roots of the public-good instance and its staging twin, as their TUF repositories published them in
-/// 2025: two CA generations, ended ranges, Ed25519 logs, a PKCS#1 RSA key.
-const PUBLIC_GOOD: &[u8] = include_bytes!("testdata/public_good.json");
-const STAGING: &[u8] = include_bytes!("testdata/staging.json");
-const STAGING_SIGNING_CONFIG: &[u8] = include_bytes!("testdata/staging_signing_config.json");
+mod past;
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
@@ -34,39 +31,63 @@ fn instance() -> Value {
     serde_json::from_str(&root.to_json()).unwrap()
 }
 
+fn bytes(json: &Value) -> Vec<u8> {
+    serde_json::to_vec(json).unwrap()
+}
+
 fn keyring(json: &Value) -> Result<Keyring, TrustError> {
-    TrustedRoot::parse(&serde_json::to_vec(json).unwrap())?.keyring()
+    Keyring::parse(&bytes(json))
 }
 
 #[test]
-fn the_public_good_root_is_read_in_full() {
-    let keyring = TrustedRoot::parse(PUBLIC_GOOD).unwrap().keyring().unwrap();
+fn both_ends_of_a_validity_are_included() {
+    let at = Timestamp::from_seconds;
+    let validity = Validity { start: at(10), end: Some(at(20)) };
+    assert!(validity.contains(at(10)) && validity.contains(at(20)));
+    assert!(!validity.contains(at(9)) && !validity.contains(at(21)));
+}
+
+#[test]
+fn ended_and_current_authorities_are_read_in_full() {
+    let past = Past::new();
+    let keyring = keyring(&past.trusted_root()).unwrap();
     assert_eq!(keyring.skipped().count(), 0);
-    let [log] = keyring.logs.as_slice() else { panic!("one log") };
-    assert_eq!(hex::encode(log.id), "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d");
-    assert_eq!(log.id, log.key.fingerprint());
     let [old, new] = keyring.authorities.as_slice() else { panic!("two generations") };
-    assert_eq!((old.intermediates.len(), new.intermediates.len()), (0, 1));
-    assert_eq!(new.anchor.subject(), "O=sigstore.dev, CN=sigstore");
+    assert_eq!((old.intermediates.as_slice(), &old.anchor), (&[][..], &past.old_ca));
+    let [issuing, root] = &past.new_ca;
+    assert_eq!((new.intermediates.as_slice(), &new.anchor), (std::slice::from_ref(issuing), root));
+    assert_eq!(new.anchor.subject(), "O=Example, CN=New root");
     new.intermediates[0].verify_signed_by(new.anchor.public_key()).unwrap();
-    for (time, ended) in [("2022-12-31T23:59:59.999Z", false), ("2023-01-01T00:00:00Z", true)] {
+    for (time, ended) in [(past::CA_END, false), ("2023-01-01T00:00:00Z", true)] {
         assert_eq!(old.validity.contains(at(time)), !ended, "the end is included");
+        assert!(new.validity.contains(at(time)));
     }
-    assert_eq!((keyring.ct_logs.as_slice().len(), keyring.timestamp_authorities.as_slice().len()), (2, 1));
+    let [tsa] = keyring.timestamp_authorities.as_slice() else { panic!("one") };
+    let [leaf, root] = &past.tsa;
+    assert_eq!((tsa.intermediates.as_slice(), &tsa.anchor), (std::slice::from_ref(leaf), root));
+    assert_eq!(tsa.url, "https://tsa.example/api/v1/timestamp");
 }
 
 #[test]
-fn the_staging_root_has_ed25519_logs_and_a_pkcs1_key() {
-    let keyring = TrustedRoot::parse(STAGING).unwrap().keyring().unwrap();
-    assert_eq!(keyring.skipped().count(), 0);
+fn ended_and_current_logs_of_every_sort_of_key_are_read() {
+    let past = Past::new();
+    let keyring = keyring(&past.trusted_root()).unwrap();
+    let keys = |logs: &Listed<TrustedLog>| logs.iter().map(|log| log.key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(&keyring.logs), past.logs);
+    assert_eq!(keys(&keyring.ct_logs), past.ct_logs);
     let kinds: Vec<KeyKind> = keyring.logs.iter().map(|log| log.key.kind()).collect();
     assert_eq!(kinds, [KeyKind::EcdsaP256, KeyKind::Ed25519, KeyKind::Ed25519]);
-    assert_ne!(
-        keyring.logs.as_slice()[1].id,
-        keyring.logs.as_slice()[1].key.fingerprint(),
-        "Rekor v2 names logs by origin and key"
-    );
-    assert_eq!(keyring.ct_logs.as_slice()[0].key.kind(), KeyKind::Rsa(4096));
+    let [v1, old, new] = keyring.logs.as_slice() else { panic!("three") };
+    assert_eq!(v1.id, v1.key.fingerprint());
+    assert_eq!([old.id, new.id], past.v2_ids, "Rekor v2 names logs by origin and key");
+    assert_ne!(old.id, old.key.fingerprint());
+    assert!(old.validity.contains(at(past::LOG_END)) && !old.validity.contains(at("2025-09-04T00:00:01Z")));
+    assert_eq!(new.validity, Validity { start: at(past::LOG_END), end: None });
+    let kinds: Vec<KeyKind> = keyring.ct_logs.iter().map(|log| log.key.kind()).collect();
+    assert_eq!(kinds, [KeyKind::Rsa(2048), KeyKind::EcdsaP256, KeyKind::EcdsaP256]);
+    assert_eq!(keyring.ct_logs.as_slice()[0].id, past.ct_logs[0].fingerprint(), "the id is over the SPKI");
+    let ended: Vec<bool> = keyring.ct_logs.iter().map(|log| log.validity.end.is_some()).collect();
+    assert_eq!(ended, [true, true, false]);
 }
 
 #[test]
@@ -181,11 +202,7 @@ fn an_error_names_the_member() {
 #[test]
 fn a_log_of_tomorrow_is_left_out_and_reported() {
     let mut json = instance();
-    // An SPKI of id-ML-DSA-65 with nonsense for a key.
-    let spki = hex::decode("3012300b0609608648016503040312030300abcd").unwrap();
-    let mut tomorrow = json["tlogs"][0].clone();
-    tomorrow["publicKey"]["rawBytes"] = STANDARD.encode(spki).into();
-    tomorrow["publicKey"]["keyDetails"] = "ML_DSA_65".into();
+    let tomorrow = past::unknown_key(&json["tlogs"][0]);
     let mut hash = json["tlogs"][0].clone();
     hash["hashAlgorithm"] = "SHA3_256".into();
     let logs = json["tlogs"].as_array_mut().unwrap();
@@ -207,7 +224,7 @@ fn a_log_of_tomorrow_is_left_out_and_reported() {
 #[test]
 fn a_list_of_which_nothing_is_read_is_not_empty() {
     let mut json = instance();
-    json["tlogs"][0]["hashAlgorithm"] = "SHA3_256".into();
+    json["tlogs"][0] = past::unknown_key(&json["tlogs"][0]);
     json["ctlogs"] = json!([]);
     let keyring = keyring(&json).unwrap();
     assert_eq!(keyring.logs.as_slice(), []);
@@ -224,7 +241,10 @@ fn unknown_members_and_nulls_are_ignored() {
     json["tlogs"][0]["publicKey"]["validFor"]["end"] = Value::Null;
     json["certificateAuthorities"][0]["validFor"] = Value::Null;
     let keyring = keyring(&json).unwrap();
-    assert_eq!(keyring.authorities.as_slice()[0].validity, Validity { start: Timestamp::default(), end: None });
+    assert_eq!(
+        keyring.authorities.as_slice()[0].validity,
+        Validity { start: Timestamp::default(), end: None }
+    );
 }
 
 #[test]
@@ -237,21 +257,25 @@ fn another_media_type_is_refused() {
     json["mediaType"] = SIGNING_CONFIG_TYPE.into();
     assert!(matches!(keyring(&json), Err(TrustError::MediaType { .. })));
     assert!(matches!(TrustedRoot::parse(b"{}"), Err(TrustError::MediaType { .. })));
-    assert!(matches!(SigningConfig::parse(PUBLIC_GOOD), Err(TrustError::MediaType { .. })));
-    assert!(matches!(ClientTrustConfig::parse(PUBLIC_GOOD), Err(TrustError::MediaType { .. })));
+    let root = bytes(&instance());
+    assert!(matches!(SigningConfig::parse(&root), Err(TrustError::MediaType { .. })));
+    assert!(matches!(ClientTrustConfig::parse(&root), Err(TrustError::MediaType { .. })));
 }
 
 #[test]
 fn a_signing_config_is_read_and_its_times_checked() {
-    let config = SigningConfig::parse(STAGING_SIGNING_CONFIG).unwrap();
+    let file = past::signing_config().to_json();
+    let config = SigningConfig::parse(file.as_bytes()).unwrap();
     assert_eq!(config.rekor_tlog_urls.len(), 3);
     assert_eq!(config.rekor_tlog_urls[0].major_api_version, 2);
     let ended = config.rekor_tlog_urls[1].valid_for.validity().unwrap();
-    assert!(!ended.contains(at("2025-08-20T07:24:09Z")) && ended.contains(at("2025-08-20T07:24:08Z")));
+    assert!(!ended.contains(at("2025-09-04T00:00:01Z")) && ended.contains(at(past::LOG_END)));
 
-    let mut json: Value = serde_json::from_slice(STAGING_SIGNING_CONFIG).unwrap();
+    let mut json: Value = serde_json::from_str(&file).unwrap();
+    json["ofTomorrow"] = json!({ "a": 1 });
+    assert_eq!(SigningConfig::parse(&bytes(&json)), Ok(config));
     json["caUrls"][0]["validFor"]["start"] = "soon".into();
-    let error = SigningConfig::parse(&serde_json::to_vec(&json).unwrap()).unwrap_err();
+    let error = SigningConfig::parse(&bytes(&json)).unwrap_err();
     assert_eq!(error.to_string(), "caUrls[0].validFor.start: not an RFC 3339 time");
 }
 
