@@ -32,6 +32,8 @@ pub mod oid {
     pub const POISON: &str = "1.3.6.1.4.1.11129.2.4.3";
     /// Extended key usage: code signing.
     pub const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
+    /// Extended key usage: timestamping.
+    pub const TIME_STAMPING: &str = "1.3.6.1.5.5.7.3.8";
 }
 
 /// Why a certificate is refused.

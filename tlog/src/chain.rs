@@ -17,6 +17,9 @@ pub enum Purpose {
     Precertificate,
     /// A CA that issues signing certificates: CA, EKU code signing unless it is itself the root.
     CodeSigningCa,
+    /// A timestamp authority's certificate: not a CA, timestamping as its only EKU, and that critical (RFC 3161
+    /// §2.3).
+    TimeStamping,
     /// Anything at all, as Rekor v1 checks submitted chains.
     Any,
 }
@@ -55,6 +58,7 @@ pub const MAX_PATH: usize = crate::certificate::MAX_CHAIN;
 const MAX_SIGNATURE_CHECKS: usize = 64;
 /// Any extended key usage.
 const ANY_USAGE: &str = "2.5.29.37.0";
+const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
 const NAME_CONSTRAINTS: &str = "2.5.29.30";
 /// Extensions that may be critical because they are obeyed, or constrain nothing that is used here: key identifiers,
 /// key usage, alternative names, basic constraints, policies without policy constraints, extended key usage.
@@ -162,21 +166,33 @@ fn check_leaf(leaf: &Certificate, is_root: bool, at: Timestamp, purpose: Purpose
             }
         }
         Purpose::CodeSigning | Purpose::Precertificate => {
-            if leaf.is_ca() {
-                return Err(unsuitable(
-                    leaf,
-                    "a certificate authority, where a signing certificate is needed",
-                ));
-            }
-            if !leaf.may_sign() {
-                return Err(unsuitable(leaf, "its key usage does not allow digital signatures"));
-            }
+            check_end_entity(leaf)?;
             if signs_code != Some(true) {
                 return Err(unsuitable(leaf, "its extended key usage does not list code signing"));
             }
             Ok(())
         }
+        Purpose::TimeStamping => {
+            check_end_entity(leaf)?;
+            if leaf.extended_key_usages().is_none_or(|usages| usages != [oid::TIME_STAMPING]) {
+                return Err(unsuitable(leaf, "its extended key usage is not timestamping alone"));
+            }
+            if leaf.extension(EXTENDED_KEY_USAGE).is_none_or(|usage| !usage.critical) {
+                return Err(unsuitable(leaf, "its extended key usage is not critical"));
+            }
+            Ok(())
+        }
     }
+}
+
+fn check_end_entity(leaf: &Certificate) -> Result<(), ChainError> {
+    if leaf.is_ca() {
+        return Err(unsuitable(leaf, "a certificate authority, where a signing certificate is needed"));
+    }
+    if !leaf.may_sign() {
+        return Err(unsuitable(leaf, "its key usage does not allow digital signatures"));
+    }
+    Ok(())
 }
 
 const NOT_CA: &str = "not a certificate authority";
@@ -204,13 +220,19 @@ fn check_issuer(
         ));
     }
     // As Go and the CA/Browser rules read it, an extended key usage on an issuer limits everything below.
+    let (usage, problem) = match purpose {
+        Purpose::Any => return Ok(()),
+        Purpose::TimeStamping => {
+            (oid::TIME_STAMPING, "its extended key usage does not allow timestamping below it")
+        }
+        Purpose::CodeSigning | Purpose::Precertificate | Purpose::CodeSigningCa => {
+            (oid::CODE_SIGNING, "its extended key usage does not allow code signing below it")
+        }
+    };
     let limited = issuer
         .extended_key_usages()
-        .is_some_and(|usages| !usages.iter().any(|u| u == oid::CODE_SIGNING || u == ANY_USAGE));
-    if limited && purpose != Purpose::Any {
-        return Err(unsuitable(issuer, "its extended key usage does not allow code signing below it"));
-    }
-    Ok(())
+        .is_some_and(|usages| !usages.iter().any(|u| u == usage || u == ANY_USAGE));
+    if limited { Err(unsuitable(issuer, problem)) } else { Ok(()) }
 }
 
 /// How many certificate authorities of `path` count against a path length (RFC 5280 §4.2.1.9: not self-issued ones).

@@ -1,16 +1,21 @@
-//! The little DER (X.690) that the core reads and writes by hand: keys, and the edges of a TBSCertificate.
+//! The little DER (X.690) that the core reads and writes by hand: keys, the edges of a TBSCertificate, timestamps.
 //!
 //! Invariant: the reader takes only definite, minimal lengths and single-byte tags, so a value that it accepts has one
 //! encoding and [`encode`] restores it.
 
+pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OID: u8 = 0x06;
 pub(crate) const UTF8_STRING: u8 = 0x0c;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 /// `[0] EXPLICIT`: the version of a TBSCertificate, the value of an otherName.
 pub(crate) const CONTEXT_0: u8 = 0xa0;
+/// `[1]`, constructed: extensions of a TSTInfo, revocation lists and unsigned attributes of CMS.
+pub(crate) const CONTEXT_1: u8 = 0xa1;
 /// `[3] EXPLICIT`, the extensions of a TBSCertificate.
 pub(crate) const CONTEXT_3: u8 = 0xa3;
 

@@ -26,6 +26,7 @@ mod pem;
 pub mod rekor;
 pub mod rekor_v2;
 pub mod tile;
+pub mod timestamp;
 pub mod trust;
 
 #[cfg(feature = "serve")]
