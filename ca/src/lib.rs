@@ -33,6 +33,7 @@ pub mod possession;
 pub mod principal;
 pub mod profile;
 pub mod template;
+pub mod timestamp;
 
 pub use api::router;
 pub use authority::{Authority, AuthorityError};
