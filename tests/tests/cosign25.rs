@@ -1,7 +1,7 @@
 //! Unmodified cosign 2.5 signs and verifies by itself, keyless, with the certificate, its SCT and the log all checked.
 
 use anyhow::Result;
-use chancery_tests::{Cosign, Instance, Registry};
+use chancery_tests::{Chancery, Cosign, Instance, Policy, Registry};
 
 #[tokio::test]
 async fn sign_blob_and_verify_blob() -> Result<()> {
@@ -42,6 +42,25 @@ async fn attest_blob_and_verify_blob_attestation() -> Result<()> {
     cosign.sign("attest-blob", &token, &arguments)?.success()?;
     let arguments = [&new[..], &["--trusted-root", &root, &file]].concat();
     cosign.verify("verify-blob-attestation", &token, &arguments)?.success()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn attest_blob_as_intoto_entry() -> Result<()> {
+    let instance = Instance::start().await?;
+    let (cosign, token) = (Cosign::v2(&instance)?, instance.issuer.token().await?);
+    let file = instance.file("artifact", "an artifact")?.display().to_string();
+    let predicate = instance.file("predicate.json", r#"{"tested": true}"#)?.display().to_string();
+    let bundle = instance.scratch().join("bundle.json").display().to_string();
+    let arguments = ["--rekor-entry-type", "intoto", "--bundle", &bundle, "--predicate", &predicate, &file];
+    cosign.sign("attest-blob", &token, &arguments)?.success()?;
+    cosign.verify("verify-blob-attestation", &token, &["--bundle", &bundle, &file])?.success()?;
+    let arguments = [&["--new-bundle-format"], &arguments[..]].concat();
+    cosign.sign("attest-blob", &token, &arguments)?.success()?;
+    let arguments = ["verify", &file, "--bundle", &bundle].map(str::to_owned);
+    let arguments = [&arguments[..], &Policy::of(&token)].concat();
+    let outcome = Chancery::trusting(&instance)?.run(&arguments)?.success()?;
+    assert!(outcome.said().contains("intoto 0.0.1"), "{}", outcome.said());
     Ok(())
 }
 
