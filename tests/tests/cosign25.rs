@@ -90,6 +90,19 @@ async fn attest_and_verify_an_image() -> Result<()> {
 }
 
 #[tokio::test]
+async fn attest_and_verify_an_image_with_an_intoto_entry() -> Result<()> {
+    let instance = Instance::start().await?;
+    let registry = Registry::distribution(instance.scratch()).await?;
+    let (cosign, token) = (Cosign::v2(&instance)?, instance.issuer.token().await?);
+    let image = instance.push_image(registry.host(), "app")?;
+    let predicate = instance.file("predicate.json", r#"{"tested": true}"#)?.display().to_string();
+    let arguments = ["--rekor-entry-type", "intoto", "--predicate", &predicate, &image];
+    cosign.sign("attest", &token, &arguments)?.success()?;
+    cosign.verify("verify-attestation", &token, &[&image])?.success()?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_entry_without_its_bundle_is_found_in_the_log() -> Result<()> {
     let instance = Instance::start().await?;
     let (cosign, token) = (Cosign::v2(&instance)?, instance.issuer.token().await?);

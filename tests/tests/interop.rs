@@ -70,6 +70,7 @@ async fn we_verify_the_attestation_of_both_cosigns() -> Result<()> {
     for (name, cosign, flags) in [
         ("3.json", Cosign::v3(&instance)?, &[][..]),
         ("2.json", Cosign::v2(&instance)?, &["--new-bundle-format"]),
+        ("i.json", Cosign::v2(&instance)?, &["--new-bundle-format", "--rekor-entry-type", "intoto"]),
     ] {
         let bundle = instance.scratch().join(name).display().to_string();
         let rest = ["--type", kind, "--predicate", &predicate, "--bundle", &bundle, &file];

@@ -92,7 +92,7 @@ async fn envelopes_are_taken_as_dsse_and_as_intoto() -> Result<()> {
     });
     let envelope = instance.file("envelope.json", envelope.to_string())?.display().to_string();
     let key = instance.file("key.pub", signer.public_key().to_pem())?.display().to_string();
-    for kind in ["dsse:0.0.1", "intoto:0.0.2"] {
+    for kind in ["dsse:0.0.1", "intoto:0.0.2", "intoto:0.0.1"] {
         let flags = ["--type", kind, "--artifact", &envelope, "--public-key", &key, "--pki-format", "x509"];
         let id = id(&json(cli.run("upload", &flags)?)?)?;
         let verified = json(cli.run("verify", &flags)?)?;
