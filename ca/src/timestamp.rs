@@ -1,7 +1,7 @@
 //! A timestamp authority (RFC 3161): it signs that a digest existed at a time, and never a time earlier than its last.
 //!
-//! Rekor v2 puts no time into its entries, so its clients bring one from here. The authority has a key and a chain of its
-//! own; which signature it stamps it cannot know, and of the caller it learns nothing.
+//! Rekor v2 puts no time into its entries, so its clients bring one from here. The authority has a key and a chain of
+//! its own; which signature it stamps it cannot know, and of the caller it learns nothing.
 //!
 //! | part | module |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | the signed answer | [`token`] |
 //! | a new key and chain | [`ceremony`] |
 //!
-//! Invariant: a [`TimestampAuthority`] that exists has made one timestamp that the verifier of `chancery-tlog`, which shares
-//! no code with the encoder here, accepted against its chain. References: RFC 3161, RFC 5816, sigstore
+//! Invariant: a [`TimestampAuthority`] that exists has made one timestamp that the verifier of `chancery-tlog`, which
+//! shares no code with the encoder here, accepted against its chain. References: RFC 3161, RFC 5816, sigstore
 //! timestamp-authority `pkg/x509`, `pkg/api`.
 
 use std::sync::Arc;

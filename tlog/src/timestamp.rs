@@ -1,7 +1,7 @@
 //! RFC 3161 timestamps, verified: the statement of a trusted authority that given bytes existed at a time.
 //!
-//! Invariant: a [`VerifiedTimestamp`] was signed by the certificate that its SignerInfo names by issuer and serial number,
-//! and that certificate comes from the trusted root. The certificates that travel in the token are not even parsed:
+//! Invariant: a [`VerifiedTimestamp`] was signed by the certificate that its SignerInfo names by issuer and serial
+//! number, and that certificate comes from the trusted root. The certificates that travel in the token are not even parsed:
 //! CVE-2026-39984 was a verifier that took the wrong one of them. References: RFC 3161 §2.4.2, RFC 5652 §5, RFC 5035.
 //!
 //! The order of claims in [`verify_token`] is the order of the argument: over these bytes, by a known signer, who bound

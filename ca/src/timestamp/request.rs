@@ -1,7 +1,7 @@
 //! What may be asked for: a TimeStampReq in DER, or its JSON form.
 //!
-//! Invariant: a [`Request`] has a digest of SHA-2 with the right length and no extensions, and its DER form was DER. Where a
-//! string is split (CVE-2025-66564), its pieces are counted first.
+//! Invariant: a [`Request`] has a digest of SHA-2 with the right length and no extensions, and its DER form was DER. Where
+//! a string is split (CVE-2025-66564), its pieces are counted first.
 
 use ::der::asn1::{Int, ObjectIdentifier, OctetString};
 use ::der::{Any, Decode as _, Encode as _};
@@ -77,7 +77,7 @@ impl Request {
         }
         let request = TimeStampReq::from_der(der)
             .map_err(|_| RequestError::Malformed("not the DER of a TimeStampReq of version 1"))?;
-        if request.to_der().is_ok_and(|again| again != der) {
+        if !request.to_der().is_ok_and(|again| again == der) {
             return Err(RequestError::Malformed("it is not DER: another encoding of it is"));
         }
         if request.extensions.is_some() {

@@ -1,10 +1,10 @@
 //! The clock of an authority: it never goes back, and where the machine's does, it stops.
 //!
-//! Invariant: no time is given out that is earlier than one given out before, or than the floor of the start. A step back by
-//! at most [`TOLERANCE`] is answered with the latest time, which is then no further off than the accuracy that
+//! Invariant: no time is given out that is earlier than one given out before, or than the floor of the start. A step
+//! back by at most [`TOLERANCE`] is answered with the latest time, which is then no further off than the accuracy that
 //! every timestamp states. A larger one stops the clock until the machine's has caught up: one of the two times was
-//! wrong, and which one cannot be known here. So a machine whose clock ran ahead by an hour, and was set right, stamps nothing for an hour
-//! (or until it is restarted).
+//! wrong, and which one cannot be known here. So a machine whose clock ran ahead by an hour, and was set right, stamps
+//! nothing for an hour, or until it is restarted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -567,7 +567,8 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_request_makes_it_panic(at in 0..80usize, with in any::<u8>()) {
-        let mut der = TimeStampReq { req_policy: Some(oid(DEFAULT_POLICY)), cert_req: true, ..sha256() }.to_der().unwrap();
+        let request = TimeStampReq { req_policy: Some(oid(DEFAULT_POLICY)), cert_req: true, ..sha256() };
+        let mut der = request.to_der().unwrap();
         if let Some(byte) = der.get_mut(at) {
             *byte = with;
         }

@@ -1,7 +1,7 @@
 //! The signed answer: TSTInfo in CMS SignedData in TimeStampResp, encoded by RustCrypto's ASN.1 and signed by our key.
 //!
-//! The builder of the `cms` crate wants RustCrypto's signature traits, which a key in an HSM does not have; its structures
-//! do not, so the few steps of RFC 5652 §5.4 are taken here.
+//! The builder of the `cms` crate wants RustCrypto's signature traits, which a key in an HSM does not have; its
+//! structures do not, so the few steps of RFC 5652 §5.4 are taken here.
 
 use std::time::Duration;
 

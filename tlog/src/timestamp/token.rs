@@ -1,7 +1,7 @@
 //! How a timestamp is signed: the CMS SignedData (RFC 5652 §5) of a TimeStampToken, as far as RFC 3161 narrows it.
 //!
-//! Invariant: a parsed [`Token`] has exactly one SignerInfo, which names its certificate by issuer and serial number, and
-//! each of its signed attributes once.
+//! Invariant: a parsed [`Token`] has exactly one SignerInfo, which names its certificate by issuer and serial number,
+//! and each of its signed attributes once.
 
 use super::TimestampError;
 use crate::der::{self, Reader};
