@@ -114,7 +114,7 @@ fn name(organization: &str, common_name: &str) -> DistinguishedName {
     name
 }
 
-fn check_organization(organization: &str) -> Result<(), CeremonyError> {
+pub(crate) fn check_organization(organization: &str) -> Result<(), CeremonyError> {
     if organization.trim().is_empty() || organization.chars().count() > MAX_NAME {
         return Err(CeremonyError::Organization("must have 1 to 64 characters"));
     }

@@ -16,9 +16,10 @@
 //! | the bytes of a certificate | [`profile`] |
 //! | who signs | [`authority`], made by [`ceremony`] |
 //! | who publishes | [`log`] |
+//! | when was it signed (RFC 3161), by a key and chain of its own | [`timestamp`] |
 //!
 //! The crate reads no clock of its own, spawns one kind of task (a bounded key fetch that its requester awaits) and
-//! keeps no state but fetched keys: run as many as you like with one key.
+//! keeps no state but fetched keys and, for timestamps, the last time it gave: run as many as you like with one key.
 
 pub mod api;
 pub mod authority;

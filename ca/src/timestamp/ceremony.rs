@@ -11,7 +11,7 @@ use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, Signer, SoftwareSigner};
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, SubjectPublicKeyInfo};
 
-use crate::ceremony::CeremonyError;
+use crate::ceremony::{CeremonyError, check_organization};
 use crate::der;
 use crate::profile::{self, Extension, ProfileError, SignerKey};
 
@@ -19,8 +19,6 @@ use crate::profile::{self, Extension, ProfileError, SignerKey};
 const ROOT_LIFETIME: Duration = Duration::from_hours(24 * 3652);
 /// The leaf's life: about five. Timestamps outlive it, because they are judged at their own time.
 const LEAF_LIFETIME: Duration = Duration::from_hours(24 * 1826);
-/// Upper bound of X.520 for organization names.
-const MAX_NAME: usize = 64;
 
 const ROOT_NAME: &str = "Chancery Timestamp Root";
 const LEAF_NAME: &str = "Chancery Timestamp Authority";
@@ -107,12 +105,4 @@ fn sign(
     let key = SubjectPublicKeyInfo::from_der(key.spki_der()).map_err(|e| ProfileError::Key(e.to_string()))?;
     let certificate = params.signed_by(&key, issuer).map_err(|e| ProfileError::Sign(e.to_string()))?;
     Certificate::from_der(certificate.der()).map_err(|e| ProfileError::Sign(e.to_string()))
-}
-
-fn check_organization(organization: &str) -> Result<(), CeremonyError> {
-    let length = organization.chars().count();
-    if organization.trim().is_empty() || length > MAX_NAME || organization.chars().any(char::is_control) {
-        return Err(CeremonyError::Organization("must have 1 to 64 characters, and no control characters"));
-    }
-    Ok(())
 }
