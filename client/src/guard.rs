@@ -193,17 +193,16 @@ impl Guard {
 
     /// Sends a request to a listed host. Repeats it while the server is overloaded or unreachable.
     pub async fn send(&self, request: Request) -> Result<Answer, HttpError> {
-        let mut wait = Duration::from_millis(500);
+        let mut planned = Duration::from_millis(500);
         for _ in 1..ATTEMPTS {
-            match self.send_once(&request).await {
-                Ok((answer, retry_after)) if is_overload(answer.status) => {
-                    wait = retry_after.unwrap_or(wait);
-                }
-                Err(HttpError::Network { .. }) => {}
+            let asked = match self.send_once(&request).await {
+                Ok((answer, retry_after)) if is_overload(answer.status) => retry_after,
+                Err(HttpError::Network { .. }) => None,
                 done => return done.map(|(answer, _)| answer),
-            }
-            tokio::time::sleep(wait.min(MAX_WAIT)).await;
-            wait *= 2;
+            };
+            let wait = wait(planned, asked);
+            tokio::time::sleep(wait).await;
+            planned = wait * 2;
         }
         self.send_once(&request).await.map(|(answer, _)| answer)
     }
@@ -296,6 +295,12 @@ fn is_public(url: &Url) -> bool {
 fn origin(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+/// How long to wait before the next attempt: what the server asks for, else what is planned. Capped before anybody
+/// doubles it: a `Retry-After` of 2^64 − 1 seconds would overflow a `Duration`.
+fn wait(planned: Duration, asked: Option<Duration>) -> Duration {
+    asked.unwrap_or(planned).min(MAX_WAIT)
 }
 
 fn is_overload(status: u16) -> bool {

@@ -94,3 +94,37 @@ async fn redirects_are_not_followed() {
     assert!(matches!(guard.send(Request::get(url)).await, Err(HttpError::Redirect(_))));
     server.join().unwrap();
 }
+
+#[tokio::test]
+async fn an_overloaded_server_is_asked_again() {
+    let url = answering(&["503 Service Unavailable\r\nretry-after: 0", "200 OK"]);
+    let guard = Guard::new(&[(Purpose::TransparencyLog, &url)], false).unwrap();
+    assert_eq!(guard.send(Request::get(url)).await.unwrap().status, 200);
+    assert_eq!(guard.contacts()[0].requests, 2);
+}
+
+/// Regression: the wait was doubled before it was capped, and the largest `Retry-After` ended the program.
+#[test]
+fn a_server_cannot_ask_for_an_endless_wait() {
+    let planned = Duration::from_secs(1);
+    assert_eq!(wait(planned, None), planned);
+    assert_eq!(wait(planned, Some(Duration::from_secs(3))), Duration::from_secs(3));
+    assert_eq!(wait(planned, Some(Duration::from_secs(u64::MAX))), MAX_WAIT);
+    assert!(wait(planned, Some(Duration::MAX)).checked_mul(2).is_some());
+}
+
+/// A server on loopback that gives these answers, one a connection: status line and headers.
+fn answering(answers: &'static [&'static str]) -> Url {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            write!(connection, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+        }
+    });
+    url
+}
