@@ -227,6 +227,25 @@ impl Body {
             Kind::Intoto => intoto::parse(&spec),
         }
     }
+
+    /// The leaf, made again of nothing but these members: a verifier who compared all of them with a bundle finds by
+    /// it that the leaf says nothing else. `None` for `intoto` 0.0.2, whose leaf keeps a hash that its signer chose.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let (kind, spec) = match self {
+            Self::HashedRekord { algorithm, digest, signature, verifier } => (
+                Kind::HashedRekord,
+                hashedrekord::spec_of(*algorithm, &hex::encode(digest), signature, verifier),
+            ),
+            Self::Dsse { envelope_hash, payload_hash, signatures } => {
+                (Kind::Dsse, dsse::spec_of(envelope_hash, payload_hash, signatures))
+            }
+            Self::IntotoV001 { envelope_hash, payload_hash, verifier } => {
+                (Kind::IntotoV001, intoto_v001::spec_of(envelope_hash, payload_hash, verifier))
+            }
+            Self::Intoto { .. } => return None,
+        };
+        kind.leaf(&spec).ok()
+    }
 }
 
 /// Bytes that a SET signs: RFC 8785 of body (base64), integratedTime, logID, logIndex.

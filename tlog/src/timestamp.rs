@@ -1,4 +1,4 @@
-//! RFC 3161 timestamps, verified: the statement of a trusted authority that given bytes existed at a time.
+//! RFC 3161 timestamps, asked for and verified: the statement of a trusted authority that given bytes existed at a time.
 //!
 //! Invariant: a [`VerifiedTimestamp`] was signed by the certificate that its SignerInfo names by issuer and serial
 //! number, and that certificate comes from the trusted root. The certificates that travel in the token are not even parsed:
@@ -8,11 +8,13 @@
 //! himself to content and certificate, with a valid signature, while the chain was valid and trusted.
 
 mod info;
+mod request;
 mod token;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use self::info::Info;
+pub use self::request::{NONCE, request};
 use self::token::{Hash, Token};
 use crate::certificate::Certificate;
 use crate::chain::{self, ChainError, Purpose};

@@ -72,6 +72,19 @@ fn leaf_spec(envelope_hash: &Hash, payload_hash: &Hash, signatures: Vec<Value>) 
     })
 }
 
+/// The canonical spec, signatures in the standard alphabet.
+pub(super) fn spec_of(
+    envelope_hash: &Hash,
+    payload_hash: &Hash,
+    signatures: &[(Vec<u8>, Verifier)],
+) -> Value {
+    let signatures = signatures.iter().map(|(signature, verifier)| {
+        let pem = STANDARD.encode(verifier.to_pem());
+        json!({ "signature": STANDARD.encode(signature), "verifier": pem })
+    });
+    leaf_spec(envelope_hash, payload_hash, signatures.collect())
+}
+
 /// Reads a stored spec.
 pub(super) fn parse(spec: &Object<'_>) -> Result<Body, EntryError> {
     let read = |signature: &Object<'_>| {

@@ -49,14 +49,18 @@ pub(super) fn canonicalize(spec: &Object<'_>) -> Result<(Value, Terms), EntryErr
     let mut terms = Terms::default();
     terms.add_verifier(&verifier);
     terms.add_hash(algorithm.name(), value);
-    let spec = json!({
+    Ok((spec_of(algorithm, value, &signature, &verifier), terms))
+}
+
+/// The canonical spec; `value` is the digest in hex.
+pub(super) fn spec_of(algorithm: HashAlgorithm, value: &str, signature: &[u8], verifier: &Verifier) -> Value {
+    json!({
         "data": { "hash": { "algorithm": algorithm.name(), "value": value } },
         "signature": {
-            "content": STANDARD.encode(&signature),
+            "content": STANDARD.encode(signature),
             "publicKey": { "content": STANDARD.encode(verifier.to_pem()) },
         },
-    });
-    Ok((spec, terms))
+    })
 }
 
 /// Reads a stored spec.

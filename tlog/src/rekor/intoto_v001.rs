@@ -56,6 +56,12 @@ pub(super) fn parse(spec: &Object<'_>) -> Result<Body, EntryError> {
     Ok(Body::IntotoV001 { envelope_hash, payload_hash, verifier })
 }
 
+/// The canonical spec.
+pub(super) fn spec_of(envelope_hash: &Hash, payload_hash: &Hash, verifier: &Verifier) -> Value {
+    let (envelope_hash, payload_hash) = (*envelope_hash, *payload_hash);
+    Leaf { envelope_hash, payload_hash, verifier: verifier.clone() }.spec()
+}
+
 /// What is left of an entry in its leaf.
 struct Leaf {
     envelope_hash: Hash,
