@@ -18,6 +18,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use chancery_tlog::certificate::Certificate;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -72,9 +73,7 @@ async fn sign_v2(State(service): Service, request: Request) -> Result<Response, 
     let (headers, body) = read(request).await?;
     let request = request::v2(&body, &headers)?;
     let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
-    let certificates: Vec<String> =
-        issued.chain.iter().map(|certificate| certificate.to_pem().trim().to_owned()).collect();
-    let chain = json!({ "certificates": certificates });
+    let chain = json!({ "certificates": trimmed_pem(&issued) });
     // Without a log Fulcio answers in the detached form with an empty timestamp.
     let answer = if issued.logged {
         json!({ "signedCertificateEmbeddedSct": { "chain": chain } })
@@ -89,25 +88,27 @@ async fn sign_v1(State(service): Service, request: Request) -> Result<Response, 
     let request = request::v1(&body, &headers)?;
     let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
     // No `SCT` header: the timestamp is embedded, or there is none.
-    Ok((StatusCode::CREATED, [(CONTENT_TYPE, PEM_CHAIN)], pem_chain(&issued)).into_response())
+    let chain = trimmed_pem(&issued).join("\n");
+    Ok((StatusCode::CREATED, [(CONTENT_TYPE, PEM_CHAIN)], chain).into_response())
 }
 
-fn pem_chain(issued: &Issued) -> String {
-    let blocks: Vec<String> = issued.chain.iter().map(|c| c.to_pem().trim().to_owned()).collect();
-    blocks.join("\n")
+/// The certificates as every answer to a signer has them: leaf first, root last, without final newlines.
+pub(crate) fn trimmed_pem(issued: &Issued) -> Vec<String> {
+    issued.chain.iter().map(|certificate| certificate.to_pem().trim().to_owned()).collect()
 }
 
 async fn trust_bundle(State(service): Service) -> Response {
-    let certificates: Vec<String> =
-        service.chain().iter().map(chancery_tlog::certificate::Certificate::to_pem).collect();
-    axum::Json(json!({ "chains": [{ "certificates": certificates }] })).into_response()
+    axum::Json(json!({ "chains": [{ "certificates": active_chain(&service) }] })).into_response()
 }
 
 /// The active chain only: scripts feed this to tools that expect one chain.
 async fn root_certificate(State(service): Service) -> Response {
-    let blocks: Vec<String> =
-        service.chain().iter().map(chancery_tlog::certificate::Certificate::to_pem).collect();
-    ([(CONTENT_TYPE, PEM_CHAIN)], blocks.join("\n").trim().to_owned()).into_response()
+    ([(CONTENT_TYPE, PEM_CHAIN)], active_chain(&service).join("\n").trim().to_owned()).into_response()
+}
+
+/// The chain that signs now, as PEM with final newlines.
+pub(crate) fn active_chain(service: &CertificateService) -> Vec<String> {
+    service.chain().iter().map(Certificate::to_pem).collect()
 }
 
 async fn configuration(State(service): Service) -> Response {

@@ -8,6 +8,7 @@
 //! | step | module |
 //! |---|---|
 //! | HTTP, Fulcio v1 and v2 | [`api`] |
+//! | gRPC, Fulcio v2 | `grpc` |
 //! | the nine steps in order | [`issuance`] |
 //! | which issuers | [`config`], [`template`] |
 //! | is the token true | [`oidc`] |
@@ -27,6 +28,7 @@ pub mod ceremony;
 pub mod config;
 mod der;
 mod excerpt;
+mod grpc;
 pub mod issuance;
 pub mod log;
 pub mod oidc;
@@ -36,9 +38,17 @@ pub mod profile;
 pub mod template;
 pub mod timestamp;
 
-pub use api::router;
+use std::sync::Arc;
+
+use axum::Router;
+
 pub use authority::{Authority, AuthorityError};
 pub use ceremony::{Ceremony, make_root_and_intermediate};
 pub use config::IssuerConfig;
 pub use issuance::{CertificateService, IssueError, Settings};
 pub use log::{IssuanceLog, IssuanceLogError, RemoteLog};
+
+/// Everything that the authority serves, REST and gRPC, with absolute paths and no fallback for others.
+pub fn router(service: Arc<CertificateService>) -> Router {
+    api::router(Arc::clone(&service)).merge(grpc::router(service))
+}
