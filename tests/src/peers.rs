@@ -11,7 +11,8 @@ pub fn folder() -> Result<PathBuf> {
     Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("chancery").join("peers"))
 }
 
-/// An installed program by its name in `bin`: `cosign2`, `cosign3`, `rekor-cli`, `crane`, `docker-registry`.
+/// An installed program by its name in `bin`: `cosign2`, `cosign3`, `rekor-cli`, `sigstore-go-signing`,
+/// `sigstore-go-verification`, `sigstore-python`, `sigstore-js`, `gitsign`, `witness`, `crane`, `docker-registry`.
 pub fn program(name: &str) -> Result<PathBuf> {
     let program = folder()?.join("bin").join(name);
     ensure!(program.exists(), "{name} is not installed: run tests/peers");
@@ -20,7 +21,21 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 /// The folder with the npm packages of the OpenID provider.
 pub fn oidc_provider() -> Result<PathBuf> {
-    let folder = folder()?.join("oidc-provider");
-    ensure!(folder.join("installed").exists(), "oidc-provider is not installed: run tests/peers");
+    packages("oidc-provider")
+}
+
+/// The folder with the npm packages of sigstore-js.
+pub fn sigstore_js() -> Result<PathBuf> {
+    packages("sigstore-js")
+}
+
+/// The interpreter whose packages are sigstore-python and rfc3161-client.
+pub fn python() -> Result<PathBuf> {
+    Ok(packages("sigstore-python")?.join("venv").join("bin").join("python3"))
+}
+
+fn packages(name: &str) -> Result<PathBuf> {
+    let folder = folder()?.join(name);
+    ensure!(folder.join("installed").exists(), "{name} is not installed: run tests/peers");
     Ok(folder)
 }
