@@ -168,6 +168,11 @@ impl TimestampAuthority {
         &self.chain
     }
 
+    /// Whether a timestamp could be made now, as far as that is the clock's and the chain's.
+    pub fn check(&self) -> Result<(), GrantError> {
+        self.check_validity(self.clock.peek()?)
+    }
+
     /// Answers one request with a DER TimeStampResp whose status is granted, in a blocking thread if the key's home
     /// needs time.
     pub async fn grant(self: &Arc<Self>, request: Request) -> Result<Vec<u8>, GrantError> {
@@ -182,13 +187,16 @@ impl TimestampAuthority {
     fn grant_blocking(&self, request: &Request) -> Result<Vec<u8>, GrantError> {
         let policy = self.policies.choose(request)?;
         let time = self.clock.now()?;
-        if !self.chain.iter().all(|certificate| certificate.is_valid_at(time)) {
-            return Err(GrantError::Expired(time));
-        }
+        self.check_validity(time)?;
         // Random, and so never the same: no counter that a restored backup or a second replica would repeat.
         let serial = profile::serial().map_err(|error| GrantError::Encode(error.to_string()))?;
         let statement = Statement { request, policy, serial: &serial, time };
         Ok(self.seal.response(&statement, self.signer.as_ref())?)
+    }
+
+    fn check_validity(&self, time: Timestamp) -> Result<(), GrantError> {
+        let valid = self.chain.iter().all(|certificate| certificate.is_valid_at(time));
+        if valid { Ok(()) } else { Err(GrantError::Expired(time)) }
     }
 
     /// Stamps an empty message and verifies that as a client would.

@@ -48,6 +48,19 @@ impl SteadyClock {
         Self { clock, state: Mutex::new(State { latest: floor, stopped: false }) }
     }
 
+    /// What [`SteadyClock::now`] would say. Nothing is given out, so a look binds nobody.
+    pub fn peek(&self) -> Result<Timestamp, ClockStepped> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        if now >= state.latest {
+            Ok(now)
+        } else if !state.stopped && now.plus(TOLERANCE) >= state.latest {
+            Ok(state.latest)
+        } else {
+            Err(ClockStepped { now, latest: state.latest })
+        }
+    }
+
     /// The time, or why it is not known.
     pub fn now(&self) -> Result<Timestamp, ClockStepped> {
         // No panic is possible while the lock is held, so a poisoned state is a whole one.
@@ -116,6 +129,19 @@ mod tests {
         clock.now().unwrap();
         machine.set(at(-1800));
         assert!(clock.now().is_err());
+    }
+
+    #[test]
+    fn looking_at_it_gives_no_time_out() {
+        let machine = Arc::new(FixedClock::new(START));
+        let clock = SteadyClock::new(machine.clone(), Timestamp::default());
+        clock.now().unwrap();
+        for (millis, running) in [(60_000, true), (0, true), (-1000, true), (-1001, false)] {
+            machine.set(at(millis));
+            assert_eq!(clock.peek().is_ok(), running, "{millis}");
+        }
+        machine.set(START);
+        clock.now().unwrap();
     }
 
     #[test]

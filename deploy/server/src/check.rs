@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use chancery_ca::config::Location;
-use chancery_tlog::clock::{Clock, SystemClock};
+use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
 use chancery_tlog::key::Signer as _;
 
 use crate::config::Config;
-use crate::init::ROOT_KEY;
-use crate::roles::{Instance, LogRole};
+use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
+use crate::roles::{Instance, LogRole, Speaks};
 use crate::trust;
 
 /// What was found. Problems stop `run`, warnings do not.
@@ -62,12 +62,20 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     check_listener(&instance.config, &mut findings);
     check_ca(&instance, &mut findings);
     instance.logs.iter().for_each(|log| check_log(log, &mut findings));
+    check_attestation_logs(&instance, &mut findings);
+    check_timestamp_authority(&instance, &mut findings);
+    check_root_keys(&instance.config, &mut findings);
     check_trust_files(&instance, &mut findings)?;
+    // The last of what `run` does with the files: CA and timestamp authority in service, without a log.
     if let Some(ca) = instance.ca {
-        // The last of what `run` does with the files: the CA in service, without a log.
-        if let Err(error) = ca.into_service(None, clock) {
-            findings.problem(format!("{error:#}"));
-        }
+        ca.into_service(None, clock.clone())
+            .err()
+            .into_iter()
+            .for_each(|error| findings.problem(format!("{error:#}")));
+    }
+    if let Some(role) = instance.timestamp {
+        let authority = role.into_authority(Timestamp::default(), clock);
+        authority.err().into_iter().for_each(|error| findings.problem(format!("{error:#}")));
     }
     Ok(findings)
 }
@@ -90,12 +98,38 @@ fn check_listener(config: &Config, findings: &mut Findings) {
 
 fn check_log(log: &LogRole, findings: &mut Findings) {
     let (name, origin) = (&log.config.name, log.config.origin.as_str());
-    let key = log.signer.public_key().kind();
-    findings.good(format!("log `{name}`: origin {origin}, {key} key, Ed25519 checkpoints"));
+    let key = match &log.speaks {
+        Speaks::Ct { signer, .. } | Speaks::RekorV1 { signer, .. } => {
+            format!("{} key, ", signer.public_key().kind())
+        }
+        Speaks::RekorV2 => String::new(),
+    };
+    let dialect = log.config.dialect.name();
+    findings.good(format!("log `{name}`: {dialect}, origin {origin}, {key}Ed25519 checkpoints"));
     if let Some(missing) = log.missing_store() {
         findings.problem(format!(
             "log `{name}`: {} is missing: restore its newest copy, or make a new instance in another folder",
             missing.display()
+        ));
+    }
+}
+
+fn check_attestation_logs(instance: &Instance, findings: &mut Findings) {
+    let v2 = instance.logs.iter().find(|log| matches!(log.speaks, Speaks::RekorV2));
+    let Some(LogRole { config: log, .. }) = v2 else { return };
+    let url = &instance.config.url;
+    if log.origin.as_str() != url.hostname() {
+        findings.warning(format!(
+            "log `{}`: its origin is {}, not the host of {url}: the trust files name it by its origin, which \
+             clients never contact",
+            log.name, log.origin
+        ));
+    }
+    if instance.timestamp.is_none() {
+        findings.warning(format!(
+            "log `{}`: Rekor v2 says no time, and cosign refuses to sign to it without a timestamp authority: add \
+             `[timestamp]`",
+            log.name
         ));
     }
 }
@@ -113,16 +147,31 @@ fn check_ca(instance: &Instance, findings: &mut Findings) {
     for warning in ca.issuers.warnings() {
         findings.warning(format!("fulcio.yaml: {warning}"));
     }
-    if instance.config.dir.join(ROOT_KEY).exists() {
-        findings
-            .warning(format!("{ROOT_KEY} is on this machine: move it offline, the server never needs it"));
+}
+
+fn check_timestamp_authority(instance: &Instance, findings: &mut Findings) {
+    let Some(role) = &instance.timestamp else { return };
+    if let [leaf, ..] = role.chain.as_slice() {
+        let (subject, until) = (leaf.subject(), leaf.not_after());
+        findings.good(format!(
+            "timestamp authority: {subject}, {} certificates, until {until}",
+            role.chain.len()
+        ));
+    }
+}
+
+fn check_root_keys(config: &Config, findings: &mut Findings) {
+    for key in [ROOT_KEY, TSA_ROOT_KEY] {
+        if config.dir.join(key).exists() {
+            findings.warning(format!("{key} is on this machine: move it offline, the server never needs it"));
+        }
     }
 }
 
 /// The files under trust/ are for people to hand out; the server derives its own.
 fn check_trust_files(instance: &Instance, findings: &mut Findings) -> anyhow::Result<()> {
     let mut current = 0;
-    for document in trust::documents(&instance.identity())? {
+    for document in trust::documents(&instance.identity()?) {
         let path = instance.config.dir.join("trust").join(document.name);
         match std::fs::read_to_string(&path) {
             Ok(text) if text == document.text => current += 1,

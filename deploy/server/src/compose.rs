@@ -8,20 +8,21 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use axum::Router;
+use chancery_ca::timestamp::{self, TimestampAuthority};
 use chancery_ca::{CertificateService, IssuanceLog, IssuanceLogError};
 use chancery_tlog::certificate::Certificate;
-use chancery_tlog::clock::Clock;
+use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::Sct;
 use chancery_tlog::key::PublicKey;
 use chancery_tlog::serve::health::Readiness;
-use chancery_tlog::serve::reply;
+use chancery_tlog::serve::{grpc, reply};
 use chancery_tlog::server::ct::{CtLog, CtLogError};
 use chancery_tlog::server::log::{Log, Sequencer};
 use chancery_tlog::server::rekor_v1::{self, RekorV1};
+use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::tiles;
 
-use crate::config::Dialect;
-use crate::roles::{Instance, LogRole};
+use crate::roles::{Instance, LogRole, Speaks};
 use crate::trust;
 
 /// What `run` serves and supervises.
@@ -34,31 +35,21 @@ pub(crate) struct Application {
 
 /// Opens the logs of `instance` and puts everything together.
 pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Application> {
-    let mut router = trust::router(trust::documents(&instance.identity())?);
+    let mut router = trust::router(trust::documents(&instance.identity()?));
     let mut readiness = Readiness::new();
     let mut sequencers = Vec::new();
     let mut issuance_log = None;
+    let mut newest_head = Timestamp::default();
     let own_root = instance.ca.as_ref().and_then(|ca| ca.chain.last()).cloned();
     for role in &instance.logs {
-        let name = &role.config.name;
-        let (log, sequencer) = role.open(clock.clone()).await.with_context(|| format!("log `{name}`"))?;
-        sequencers.push((name.clone(), sequencer));
+        let name = || format!("log `{}`", role.config.name);
+        let (log, sequencer) = role.open(clock.clone()).await.with_context(name)?;
+        sequencers.push((role.config.name.clone(), sequencer));
         readiness = with_log(readiness, role, &log);
-        let mut face = tiles::router(log.clone());
-        match &role.config.dialect {
-            Dialect::Ct { .. } => {
-                let ct =
-                    ct_log(own_root.clone(), role, log, clock).with_context(|| format!("log `{name}`"))?;
-                face = face.merge(ct.clone().router());
-                issuance_log = Some(ct);
-            }
-            Dialect::RekorV1 { hostname, tree_id } => {
-                let signer = role.signer.clone();
-                let rekor = RekorV1 { log, host: hostname.clone(), tree_id: *tree_id, signer };
-                router = router.merge(rekor_v1::router(rekor));
-            }
-        }
-        router = router.nest(&role.config.prefix, face);
+        newest_head = newest_head.max(log.head().time);
+        let mounted = mount(role, log, own_root.as_ref(), clock).with_context(name)?;
+        router = router.merge(mounted.router);
+        issuance_log = issuance_log.or(mounted.issuance_log);
     }
     if let Some(ca) = instance.ca {
         let own = issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
@@ -66,14 +57,55 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
         router = router.merge(chancery_ca::router(service.clone()));
         readiness = with_ca(readiness, service);
     }
-    let router = router.merge(readiness.router()).fallback(reply::not_found);
+    if let Some(role) = instance.timestamp {
+        let authority = Arc::new(role.into_authority(newest_head, clock.clone())?);
+        router = router.merge(timestamp::router(authority.clone()));
+        readiness = with_timestamp(readiness, authority);
+    }
+    let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
     Ok(Application { router, sequencers })
+}
+
+/// A log's routes, and the log itself if the CA may write to it.
+struct Mounted {
+    router: Router,
+    issuance_log: Option<CtLog>,
+}
+
+fn mount(
+    role: &LogRole,
+    log: Log,
+    own_root: Option<&Certificate>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Mounted> {
+    let face = || tiles::router(log.clone());
+    Ok(match &role.speaks {
+        Speaks::Ct { prefix, signer, roots } => {
+            let roots = own_root.into_iter().chain(roots).cloned().collect();
+            let ct = CtLog::new(log.clone(), roots, signer.clone(), clock.clone())?;
+            let router = Router::new().nest(prefix, face().merge(ct.clone().router()));
+            Mounted { router, issuance_log: Some(ct) }
+        }
+        Speaks::RekorV1 { prefix, signer, hostname, tree_id } => {
+            let face = face();
+            let rekor = RekorV1 { log, host: hostname.clone(), tree_id: *tree_id, signer: signer.clone() };
+            Mounted { router: rekor_v1::router(rekor).nest(prefix, face), issuance_log: None }
+        }
+        Speaks::RekorV2 => {
+            let rekor = RekorV2::new(log, role.checkpoint_key())?;
+            Mounted { router: rekor_v2::router(rekor), issuance_log: None }
+        }
+    })
 }
 
 /// A log is ready while its sequencer takes entries.
 fn with_log(readiness: Readiness, role: &LogRole, log: &Log) -> Readiness {
     let log = log.clone();
-    let name = if role.config.dialect.is_ct() { "issuance log" } else { "attestation log" };
+    let name = match role.speaks {
+        Speaks::Ct { .. } => "issuance log",
+        Speaks::RekorV1 { .. } => "attestation log, Rekor v1",
+        Speaks::RekorV2 => "attestation log, Rekor v2",
+    };
     readiness.with(name, move || {
         let open = log.is_open();
         async move { if open { Ok(()) } else { Err("the sequencer has stopped".to_owned()) } }
@@ -90,14 +122,12 @@ fn with_ca(readiness: Readiness, service: Arc<CertificateService>) -> Readiness 
     })
 }
 
-fn ct_log(
-    own: Option<Certificate>,
-    role: &LogRole,
-    log: Log,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<CtLog> {
-    let roots = own.into_iter().chain(role.roots.iter().cloned()).collect();
-    Ok(CtLog::new(log, roots, role.signer.clone(), clock.clone())?)
+/// A timestamp authority is ready while it knows the time and its certificates are valid.
+fn with_timestamp(readiness: Readiness, authority: Arc<TimestampAuthority>) -> Readiness {
+    readiness.with("timestamp authority", move || {
+        let ready = authority.check().map_err(|error| error.to_string());
+        async move { ready }
+    })
 }
 
 /// The issuance log of this process, as the CA sees it.

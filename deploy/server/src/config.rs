@@ -16,7 +16,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
-pub(crate) use self::log::{Dialect, LogConfig};
+pub(crate) use self::log::{Dialect, Face, LogConfig};
 pub(crate) use self::url::BaseUrl;
 
 /// Name of the file in an instance's folder.
@@ -91,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) ca: Option<CaConfig>,
     /// The logs of this process.
     pub(crate) logs: Vec<LogConfig>,
+    /// The timestamp authority, if this process is one.
+    pub(crate) timestamp: Option<TimestampConfig>,
 }
 
 /// The certificate authority.
@@ -123,6 +125,27 @@ pub(crate) struct RemoteLogConfig {
     pub(crate) key: PathBuf,
 }
 
+/// The timestamp authority.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimestampConfig {
+    /// PEM chain, the timestamping certificate first, the root last.
+    pub(crate) chain: PathBuf,
+    /// Key of the timestamping certificate.
+    pub(crate) key: PathBuf,
+    /// Policy of timestamps whose request names none.
+    pub(crate) policy: Option<String>,
+    /// Policies that a request may name besides.
+    #[serde(default)]
+    pub(crate) accepted_policies: Vec<String>,
+    /// Whether answers hold the whole chain rather than its first certificate.
+    #[serde(default)]
+    pub(crate) include_chain: bool,
+    /// Start of trust.
+    #[serde(deserialize_with = "rfc3339")]
+    pub(crate) since: Timestamp,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +160,7 @@ struct File {
     ca: Option<CaConfig>,
     #[serde(default)]
     log: Vec<LogConfig>,
+    timestamp: Option<TimestampConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -173,8 +197,9 @@ impl Config {
                 "a CA needs an issuance log: add a `[[log]]` with `dialect = \"ct\"`, or `issuance_log`";
             return Err(ConfigError::value("ca", problem));
         }
-        if file.ca.is_none() && file.log.is_empty() {
-            return Err(ConfigError::value("log", "there is nothing to serve: add `[ca]` or a `[[log]]`"));
+        if file.ca.is_none() && file.log.is_empty() && file.timestamp.is_none() {
+            let problem = "there is nothing to serve: add `[ca]`, a `[[log]]` or `[timestamp]`";
+            return Err(ConfigError::value("log", problem));
         }
         let config = Self {
             dir: dir.to_owned(),
@@ -185,6 +210,7 @@ impl Config {
             json_logs: file.logging.json,
             ca: file.ca,
             logs: file.log,
+            timestamp: file.timestamp,
         };
         Ok(config.with_resolved_paths())
     }
@@ -208,10 +234,10 @@ impl Config {
             ca.issuance_log.iter_mut().for_each(|log| resolve(&mut log.key));
         }
         for log in &mut self.logs {
-            [&mut log.key, &mut log.checkpoint_key].into_iter().for_each(resolve);
-            if let Dialect::Ct { roots: Some(roots) } = &mut log.dialect {
-                resolve(roots);
-            }
+            log.dialect.paths().into_iter().chain([&mut log.checkpoint_key]).for_each(resolve);
+        }
+        if let Some(timestamp) = &mut self.timestamp {
+            [&mut timestamp.chain, &mut timestamp.key].into_iter().for_each(resolve);
         }
         self
     }
@@ -220,7 +246,7 @@ impl Config {
 /// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
 /// the log filter) and are none of our business.
 fn environment() -> Env {
-    const TABLES: [&str; 6] = ["url", "passphrase", "listen", "limits", "logging", "ca"];
+    const TABLES: [&str; 7] = ["url", "passphrase", "listen", "limits", "logging", "ca", "timestamp"];
     Env::prefixed("CHANCERY_").split("__").filter(|key| {
         let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         TABLES.contains(&first.as_str())

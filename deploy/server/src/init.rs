@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use chancery_ca::make_root_and_intermediate;
+use chancery_ca::timestamp::make_timestamp_authority;
 use chancery_tlog::clock::{Clock, SystemClock};
 use chancery_tlog::key::{KeyKind, SoftwareSigner};
 use chancery_tlog::merkle::Hash;
@@ -22,9 +23,9 @@ use crate::config::{self, BaseUrl, Config};
 use crate::roles::Instance;
 use crate::trust;
 
-pub(crate) use self::render::ROOT_KEY;
 #[cfg(test)]
 pub(crate) use self::render::SAMPLE;
+pub(crate) use self::render::{ROOT_KEY, TSA_ROOT_KEY};
 
 /// Address of a listener if the URL names none on this machine.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -49,6 +50,9 @@ pub(crate) struct InitArguments {
     /// Kind of the CA's keys
     #[arg(long, value_name = "KIND", value_enum, default_value_t = CaKey::P256)]
     ca_key: CaKey,
+    /// What the attestation log's clients speak; `both` makes two logs
+    #[arg(long, value_name = "DIALECT", value_enum, default_value_t = Rekor::Both)]
+    rekor: Rekor,
     /// Configuration file of Fulcio with the issuers whose tokens are honoured
     #[arg(long, value_name = "FILE", conflicts_with = "issuer")]
     issuers: Option<PathBuf>,
@@ -78,6 +82,27 @@ impl From<CaKey> for KeyKind {
             CaKey::P256 => Self::EcdsaP256,
             CaKey::P384 => Self::EcdsaP384,
         }
+    }
+}
+
+/// Dialects of the attestation logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rekor {
+    /// Rekor v1: what every client speaks, and the only one of cosign 2, gitsign, policy-controller and Kyverno.
+    V1,
+    /// Rekor v2: what today's clients prefer; signed times come from the timestamp authority alone.
+    V2,
+    /// A log of each: clients take the newest that they know.
+    Both,
+}
+
+impl Rekor {
+    fn has_v1(self) -> bool {
+        self != Self::V2
+    }
+
+    fn has_v2(self) -> bool {
+        self != Self::V1
     }
 }
 
@@ -120,8 +145,8 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
         "made an instance for {url} in {dir}\n\
          clients pin it with: chancery trust add {url} --sha256 {fingerprint}\n\n\
          next:\n  \
-         move {dir}/{ROOT_KEY} offline, together with a copy of {dir}/trust: it is needed only to replace the CA's\n  \
-         certificate, never by the server\n  \
+         move {dir}/{ROOT_KEY} and {dir}/{TSA_ROOT_KEY} offline, together with a copy of {dir}/trust: they are\n  \
+         needed only to replace the certificates of the CA and the timestamp authority, never by the server\n  \
          read {dir}/{config} and {dir}/fulcio.yaml: whose tokens are honoured is your decision\n  \
          chancery-server check-config {dir}\n  \
          chancery-server run {dir}\n",
@@ -145,29 +170,38 @@ async fn make(
     }
     let organization = arguments.organization.as_deref().unwrap_or(url.host());
     let ca = make_root_and_intermediate(organization, arguments.ca_key.into(), &*clock)?;
+    let tsa = make_timestamp_authority(organization, KeyKind::EcdsaP256, &*clock)?;
     let generate = |kind| SoftwareSigner::generate(kind).map(Arc::new);
-    let keys = [
+    let mut keys = vec![
         (ROOT_KEY, ca.root_key.clone()),
         ("keys/ca.key", ca.issuing_key.clone()),
         ("keys/ct.key", generate(KeyKind::EcdsaP256)?),
         ("keys/ct.checkpoint.key", generate(KeyKind::Ed25519)?),
-        ("keys/rekor-v1.key", generate(KeyKind::EcdsaP256)?),
-        ("keys/rekor-v1.checkpoint.key", generate(KeyKind::Ed25519)?),
+        (TSA_ROOT_KEY, tsa.root_key.clone()),
+        ("keys/tsa.key", tsa.key.clone()),
     ];
+    if arguments.rekor.has_v1() {
+        keys.push(("keys/rekor-v1.key", generate(KeyKind::EcdsaP256)?));
+        keys.push(("keys/rekor-v1.checkpoint.key", generate(KeyKind::Ed25519)?));
+    }
+    if arguments.rekor.has_v2() {
+        keys.push(("keys/rekor-v2.checkpoint.key", generate(KeyKind::Ed25519)?));
+    }
     for (path, key) in &keys {
         key_file::store(&dir.join(path), key, passphrase)?;
     }
     write(&dir.join("trust/ca-chain.pem"), &ca.chain_pem())?;
+    write(&dir.join("trust/tsa-chain.pem"), &tsa.chain_pem())?;
     write(&dir.join("fulcio.yaml"), issuers)?;
 
     let instance = Instance::load(Config::parse(dir, text)?, clock.clone())?;
     for log in &instance.logs {
         log.create(clock.clone()).await.with_context(|| format!("log `{}`", log.config.name))?;
     }
-    for document in trust::documents(&instance.identity())? {
+    for document in trust::documents(&instance.identity()?) {
         let path = dir.join("trust").join(document.name);
-        // The chain is there already, and is what the configuration reads.
-        if document.name != "ca-chain.pem" {
+        // The chains are there already, and are what the configuration reads.
+        if !document.name.ends_with("-chain.pem") {
             write(&path, &document.text)?;
         }
     }

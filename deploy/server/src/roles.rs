@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use chancery_ca::config::{IssuerKind, Location};
+use chancery_ca::timestamp::{TimestampAuthority, TimestampSettings};
 use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, Settings};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, Signer};
+use chancery_tlog::note::{KeyName, NoteKey};
 use chancery_tlog::serve::key_file::{self, Passphrase};
 use chancery_tlog::server::log::{Log, LogSettings, Sequencer};
-use chancery_tlog::server::rekor_v1;
 use chancery_tlog::server::store::{Rocks, Store};
+use chancery_tlog::server::{rekor_v1, rekor_v2};
 
-use crate::config::{BaseUrl, CaConfig, Config, Dialect, LogConfig, RemoteLogConfig};
+use crate::config::{BaseUrl, CaConfig, Config, Dialect, Face, LogConfig, RemoteLogConfig, TimestampConfig};
 use crate::trust::{Identity, LogIdentity};
 
 /// An instance with its keys in memory.
@@ -27,6 +29,8 @@ pub(crate) struct Instance {
     pub(crate) ca: Option<CaRole>,
     /// The logs.
     pub(crate) logs: Vec<LogRole>,
+    /// The timestamp authority.
+    pub(crate) timestamp: Option<TimestampRole>,
 }
 
 /// A certificate authority that can sign.
@@ -51,12 +55,46 @@ struct RemoteLogRole {
 pub(crate) struct LogRole {
     /// What the operator said.
     pub(crate) config: LogConfig,
-    /// The dialect's signer.
-    pub(crate) signer: Arc<dyn Signer>,
-    /// For a CT log: roots of other CAs that may write to it.
-    pub(crate) roots: Vec<Certificate>,
+    /// What its clients speak.
+    pub(crate) speaks: Speaks,
     checkpoint_signer: Arc<dyn Signer>,
     store: PathBuf,
+}
+
+/// A dialect with its keys and files in memory.
+pub(crate) enum Speaks {
+    /// RFC 6962.
+    Ct {
+        /// Where its paths begin.
+        prefix: String,
+        /// Signs SCTs and tree heads.
+        signer: Arc<dyn Signer>,
+        /// Roots of other CAs that may write to it.
+        roots: Vec<Certificate>,
+    },
+    /// Rekor v1.
+    RekorV1 {
+        /// Where its C2SP paths begin.
+        prefix: String,
+        /// Signs SETs and v1 checkpoints.
+        signer: Arc<dyn Signer>,
+        /// Name in v1 checkpoints.
+        hostname: String,
+        /// Number with which entry ids begin.
+        tree_id: u64,
+    },
+    /// Rekor v2, which has no key but that of the checkpoints.
+    RekorV2,
+}
+
+/// A timestamp authority that can sign.
+pub(crate) struct TimestampRole {
+    /// What the operator said.
+    config: TimestampConfig,
+    pem: String,
+    /// The chain, timestamping certificate first.
+    pub(crate) chain: Vec<Certificate>,
+    signer: Arc<dyn Signer>,
 }
 
 impl Instance {
@@ -66,22 +104,38 @@ impl Instance {
         let ca = config.ca.as_ref().map(|ca| CaRole::load(ca, passphrase, &*clock)).transpose()?;
         let log = |log: &LogConfig| LogRole::load(log, config.store_of(log), passphrase);
         let logs = config.logs.iter().map(log).collect::<anyhow::Result<_>>()?;
-        Ok(Self { config, ca, logs })
+        let timestamp =
+            config.timestamp.as_ref().map(|config| TimestampRole::load(config, passphrase)).transpose()?;
+        Ok(Self { config, ca, logs, timestamp })
     }
 
     /// What the instance publishes about itself.
-    pub(crate) fn identity(&self) -> Identity<'_> {
+    pub(crate) fn identity(&self) -> anyhow::Result<Identity<'_>> {
         let url = &self.config.url;
-        let log = |ct: bool| {
-            self.logs.iter().find(|log| log.config.dialect.is_ct() == ct).map(|log| log.identity(url))
-        };
-        Identity {
+        let mut identity = Identity {
             url,
             ca: self.ca.as_ref().map(|ca| (ca.chain.as_slice(), ca.since)),
             logins: self.ca.as_ref().map(CaRole::logins).unwrap_or_default(),
-            ct: self.ca.as_ref().and_then(CaRole::remote_log).or_else(|| log(true)),
-            rekor_v1: log(false),
+            ct: None,
+            rekor_v1: None,
+            rekor_v2: None,
+            timestamp: self.timestamp.as_ref().map(|role| (role.chain.as_slice(), role.config.since)),
+        };
+        for log in &self.logs {
+            match &log.speaks {
+                Speaks::Ct { prefix, signer, .. } => {
+                    identity.ct = Some(log.known_by_its_key(format!("{url}{prefix}"), signer.public_key()));
+                }
+                Speaks::RekorV1 { signer, .. } => {
+                    identity.rekor_v1 = Some(log.known_by_its_key(url.to_string(), signer.public_key()));
+                }
+                Speaks::RekorV2 => identity.rekor_v2 = Some(log.known_by_its_origin(url)?),
+            }
         }
+        if let Some(remote) = self.ca.as_ref().and_then(CaRole::remote_log) {
+            identity.ct = Some(remote);
+        }
+        Ok(identity)
     }
 }
 
@@ -113,7 +167,8 @@ impl CaRole {
 
     fn remote_log(&self) -> Option<LogIdentity<'_>> {
         let log = self.remote_log.as_ref()?;
-        Some(LogIdentity { base_url: log.url.clone(), key: &log.key, since: self.since })
+        let log_id = log.key.fingerprint();
+        Some(LogIdentity { base_url: log.url.clone(), key: &log.key, log_id, since: self.since })
     }
 
     /// The CA in service, with the issuance log of another process if there is one, else with `own`. Contacts nobody
@@ -145,7 +200,7 @@ impl RemoteLogRole {
 
 impl LogRole {
     fn load(config: &LogConfig, store: PathBuf, passphrase: Option<&Passphrase>) -> anyhow::Result<Self> {
-        let load = |path: &PathBuf, kind: KeyKind| {
+        let load = |path: &Path, kind: KeyKind| {
             let signer = key_file::load(path, passphrase)?;
             let found = signer.public_key().kind();
             if found != kind {
@@ -157,28 +212,33 @@ impl LogRole {
             }
             Ok(Arc::new(signer) as Arc<dyn Signer>)
         };
-        let roots = match &config.dialect {
-            Dialect::Ct { roots: Some(file) } => {
-                Certificate::chain_from_pem(&read(file)?).with_context(|| file.display().to_string())?
-            }
-            _ => Vec::new(),
+        let signer = |face: &Face| load(&face.key, KeyKind::EcdsaP256);
+        let speaks = match &config.dialect {
+            Dialect::Ct { face, roots } => Speaks::Ct {
+                prefix: face.prefix.clone(),
+                signer: signer(face)?,
+                roots: roots.as_deref().map(chain).transpose()?.unwrap_or_default(),
+            },
+            Dialect::RekorV1 { face, hostname, tree_id } => Speaks::RekorV1 {
+                prefix: face.prefix.clone(),
+                signer: signer(face)?,
+                hostname: hostname.clone(),
+                tree_id: *tree_id,
+            },
+            Dialect::RekorV2 => Speaks::RekorV2,
         };
-        Ok(Self {
-            roots,
-            signer: load(&config.key, KeyKind::EcdsaP256)?,
-            checkpoint_signer: load(&config.checkpoint_key, KeyKind::Ed25519)?,
-            config: config.clone(),
-            store,
-        })
+        let checkpoint_signer = load(&config.checkpoint_key, KeyKind::Ed25519)?;
+        Ok(Self { config: config.clone(), speaks, checkpoint_signer, store })
     }
 
     /// Creates the log's store, with an entry of its own where clients cannot verify index 0.
     pub(crate) async fn create(&self, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
-        let birth = match &self.config.dialect {
-            Dialect::Ct { .. } => None,
-            Dialect::RekorV1 { hostname, tree_id } => {
-                Some(rekor_v1::birth(hostname, *tree_id, &*self.signer, &*clock)?)
+        let birth = match &self.speaks {
+            Speaks::Ct { .. } => None,
+            Speaks::RekorV1 { hostname, tree_id, signer, .. } => {
+                Some(rekor_v1::birth(hostname, *tree_id, signer, &*clock)?)
             }
+            Speaks::RekorV2 => Some(rekor_v2::birth(&self.config.origin, &*clock)?),
         };
         let store = Rocks::create(&self.store)?;
         Log::create(&self.settings(), &store, self.checkpoint_signer.clone(), &*clock, birth).await?;
@@ -196,17 +256,55 @@ impl LogRole {
         Some(self.store.as_path()).filter(|store| !store.is_dir())
     }
 
+    /// Verifies its C2SP checkpoints.
+    pub(crate) fn checkpoint_key(&self) -> &PublicKey {
+        self.checkpoint_signer.public_key()
+    }
+
     fn settings(&self) -> LogSettings {
         LogSettings::new(self.config.origin.clone())
     }
 
-    fn identity(&self, url: &BaseUrl) -> LogIdentity<'_> {
-        let base_url = match self.config.dialect {
-            Dialect::Ct { .. } => format!("{url}{}", self.config.prefix),
-            Dialect::RekorV1 { .. } => url.to_string(),
-        };
-        LogIdentity { base_url, key: self.signer.public_key(), since: self.config.since }
+    /// As RFC 6962 and Rekor v1 name logs.
+    fn known_by_its_key<'l>(&self, base_url: String, key: &'l PublicKey) -> LogIdentity<'l> {
+        LogIdentity { base_url, key, log_id: key.fingerprint(), since: self.config.since }
     }
+
+    /// As Rekor v2 does: by the id of the key in its checkpoints, which clients find by the host of the base URL.
+    fn known_by_its_origin(&self, url: &BaseUrl) -> anyhow::Result<LogIdentity<'_>> {
+        let key = self.checkpoint_key();
+        let origin = self.config.origin.as_str();
+        let log_id = NoteKey::new(KeyName::new(origin)?, key.clone())?.full_id();
+        Ok(LogIdentity { base_url: url.naming(origin), key, log_id, since: self.config.since })
+    }
+}
+
+impl TimestampRole {
+    fn load(config: &TimestampConfig, passphrase: Option<&Passphrase>) -> anyhow::Result<Self> {
+        let signer: Arc<dyn Signer> = Arc::new(key_file::load(&config.key, passphrase)?);
+        let pem = read(&config.chain)?;
+        let name = || config.chain.display().to_string();
+        let chain = Certificate::chain_from_pem(&pem).with_context(name)?;
+        Ok(Self { config: config.clone(), pem, chain, signer })
+    }
+
+    /// The authority in service. It signs no time before `not_before`.
+    pub(crate) fn into_authority(
+        self,
+        not_before: Timestamp,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<TimestampAuthority> {
+        let TimestampConfig { chain, policy, accepted_policies, include_chain, .. } = self.config;
+        let mut settings =
+            TimestampSettings { accepted_policies, include_chain, not_before, ..Default::default() };
+        settings.policy = policy.unwrap_or(settings.policy);
+        TimestampAuthority::load(&self.pem, self.signer, &settings, clock)
+            .with_context(|| chain.display().to_string())
+    }
+}
+
+fn chain(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    Certificate::chain_from_pem(&read(path)?).with_context(|| path.display().to_string())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

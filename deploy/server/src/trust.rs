@@ -12,9 +12,7 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::key::PublicKey;
 use chancery_tlog::trust::{
-    Authority, CLIENT_TRUST_CONFIG_TYPE, CertChain, ClientTrustConfig, LogId, LogInstance, RawBytes,
-    SIGNING_CONFIG_TYPE, Service, ServiceSelection, SigningConfig, Subject, TRUSTED_ROOT_TYPE, TimeRange,
-    TrustedKey, TrustedRoot,
+    Authority, ClientTrustConfig, LogId, LogInstance, Service, SigningConfig, TrustedRoot,
 };
 
 use crate::config::BaseUrl;
@@ -39,6 +37,10 @@ pub(crate) struct Identity<'i> {
     pub(crate) ct: Option<LogIdentity<'i>>,
     /// The Rekor v1 log.
     pub(crate) rekor_v1: Option<LogIdentity<'i>>,
+    /// The Rekor v2 log.
+    pub(crate) rekor_v2: Option<LogIdentity<'i>>,
+    /// The timestamp authority's chain, its own certificate first, and since when it is trusted.
+    pub(crate) timestamp: Option<(&'i [Certificate], Timestamp)>,
 }
 
 /// A log to publish.
@@ -47,6 +49,8 @@ pub(crate) struct LogIdentity<'i> {
     pub(crate) base_url: String,
     /// The dialect's key.
     pub(crate) key: &'i PublicKey,
+    /// What entries and checkpoints call the key.
+    pub(crate) log_id: [u8; 32],
     /// Since when it is trusted.
     pub(crate) since: Timestamp,
 }
@@ -63,36 +67,28 @@ pub(crate) struct Document {
 }
 
 /// All files of an instance. Those of roles that it does not have are left out.
-pub(crate) fn documents(identity: &Identity<'_>) -> serde_json::Result<Vec<Document>> {
-    let trusted_root = trusted_root(identity);
-    let signing_config = signing_config(identity);
-    let client = ClientTrustConfig {
-        media_type: CLIENT_TRUST_CONFIG_TYPE.to_owned(),
-        trusted_root: trusted_root.clone(),
-        signing_config: signing_config.clone(),
-    };
-    let json = |name, text: serde_json::Result<String>| {
-        text.map(|text| Document { name, media_type: "application/json", text: text + "\n" })
-    };
+pub(crate) fn documents(identity: &Identity<'_>) -> Vec<Document> {
+    let (trusted_root, signing_config) = (trusted_root(identity), signing_config(identity));
+    let json = |name, text| Document { name, media_type: "application/json", text };
     let mut documents = vec![
-        json("trusted_root.json", serde_json::to_string_pretty(&trusted_root))?,
-        json("signing_config.json", serde_json::to_string_pretty(&signing_config))?,
-        json(CLIENT_TRUST_CONFIG, serde_json::to_string_pretty(&client))?,
+        json("trusted_root.json", trusted_root.to_json()),
+        json("signing_config.json", signing_config.to_json()),
+        json(CLIENT_TRUST_CONFIG, ClientTrustConfig::new(trusted_root, signing_config).to_json()),
     ];
-    if let Some((chain, _)) = identity.ca {
-        let text = chain.iter().map(Certificate::to_pem).collect();
-        documents.push(Document {
-            name: "ca-chain.pem",
-            media_type: "application/pem-certificate-chain",
-            text,
-        });
+    for (name, chain) in [("ca-chain.pem", identity.ca), ("tsa-chain.pem", identity.timestamp)] {
+        if let Some((chain, _)) = chain {
+            let text = chain.iter().map(Certificate::to_pem).collect();
+            documents.push(Document { name, media_type: "application/pem-certificate-chain", text });
+        }
     }
-    for (name, log) in [("ct.pub", &identity.ct), ("rekor.pub", &identity.rekor_v1)] {
+    let logs =
+        [("ct.pub", &identity.ct), ("rekor.pub", &identity.rekor_v1), ("rekor-v2.pub", &identity.rekor_v2)];
+    for (name, log) in logs {
         if let Some(log) = log {
             documents.push(Document { name, media_type: "application/x-pem-file", text: log.key.to_pem() });
         }
     }
-    Ok(documents)
+    documents
 }
 
 /// Serves the files under [`PATH`].
@@ -107,83 +103,70 @@ pub(crate) fn router(documents: Vec<Document>) -> Router {
     })
 }
 
+/// No `operator` anywhere in it: cosign 2.5 refuses a trusted root with that newer member.
 fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
+    let authority =
+        |(chain, since): (&[Certificate], Timestamp), uri: &str| Authority::from_chain(uri, chain, since);
     TrustedRoot {
-        media_type: TRUSTED_ROOT_TYPE.to_owned(),
-        tlogs: identity.rekor_v1.iter().map(log_instance).collect(),
+        tlogs: identity.rekor_v2.iter().chain(&identity.rekor_v1).map(log_instance).collect(),
         certificate_authorities: identity
             .ca
-            .iter()
-            .map(|(chain, since)| authority(identity.url, chain, *since))
+            .map(|ca| authority(ca, identity.url.as_str()))
+            .into_iter()
             .collect(),
         ctlogs: identity.ct.iter().map(log_instance).collect(),
-        timestamp_authorities: Vec::new(),
-    }
-}
-
-fn authority(url: &BaseUrl, chain: &[Certificate], since: Timestamp) -> Authority {
-    let (organization, common_name) = chain.last().map(Certificate::subject_o_cn).unwrap_or_default();
-    let raw = |certificate: &Certificate| RawBytes { raw_bytes: STANDARD.encode(certificate.der()) };
-    Authority {
-        subject: Subject {
-            organization: organization.unwrap_or_default(),
-            common_name: common_name.unwrap_or_default(),
-        },
-        uri: url.as_str().to_owned(),
-        cert_chain: CertChain { certificates: chain.iter().map(raw).collect() },
-        valid_for: from(since),
-        // cosign 2.5 refuses a trusted root with the newer member `operator`.
-        operator: None,
+        timestamp_authorities: identity
+            .timestamp
+            .map(|tsa| authority(tsa, &timestamp_url(identity.url)))
+            .into_iter()
+            .collect(),
+        ..TrustedRoot::new()
     }
 }
 
 fn log_instance(log: &LogIdentity<'_>) -> LogInstance {
     LogInstance {
-        base_url: log.base_url.clone(),
-        hash_algorithm: "SHA2_256".to_owned(),
-        public_key: TrustedKey {
-            raw_bytes: STANDARD.encode(log.key.spki_der()),
-            key_details: log.key.kind().key_details().unwrap_or_default().to_owned(),
-            valid_for: from(log.since),
-        },
-        log_id: LogId { key_id: STANDARD.encode(log.key.fingerprint()) },
-        checkpoint_key_id: None,
-        // cosign 2.5 refuses a trusted root with the newer member `operator`.
-        operator: None,
+        log_id: LogId { key_id: STANDARD.encode(log.log_id) },
+        ..LogInstance::for_key(log.base_url.as_str(), log.key, log.since)
     }
 }
 
+/// Clients take the service with the highest version that they know: v2 before v1.
 fn signing_config(identity: &Identity<'_>) -> SigningConfig {
-    // sigstore-go and sigstore-python know version 1 of the CA only, although they then call /api/v2/signingCert.
-    let service = |url: &str, since: Timestamp| Service {
-        url: url.to_owned(),
-        major_api_version: 1,
-        valid_for: from(since),
-        operator: identity.url.authority(),
+    let service = |url: &str, version, since| Service::new(url, version, since, identity.url.authority());
+    let url = identity.url.as_str();
+    let log = |log: &LogIdentity<'_>, version| service(url, version, log.since);
+    let logins = |(_, since): (_, Timestamp)| {
+        identity.logins.iter().map(move |login| service(login, 1, since)).collect()
     };
-    let own = |since| service(identity.url.as_str(), since);
-    let logins =
-        identity.ca.iter().flat_map(|(_, since)| identity.logins.iter().map(|url| service(url, *since)));
-    let any = || ServiceSelection { selector: "ANY".to_owned(), count: None };
     SigningConfig {
-        media_type: SIGNING_CONFIG_TYPE.to_owned(),
-        ca_urls: identity.ca.iter().map(|(_, since)| own(*since)).collect(),
-        oidc_urls: logins.collect(),
-        rekor_tlog_urls: identity.rekor_v1.iter().map(|log| own(log.since)).collect(),
-        tsa_urls: Vec::new(),
-        rekor_tlog_config: any(),
-        tsa_config: any(),
+        // sigstore-go and sigstore-python know version 1 of the CA only, although they then call /api/v2/signingCert.
+        ca_urls: identity.ca.iter().map(|(_, since)| service(url, 1, *since)).collect(),
+        oidc_urls: identity.ca.map(logins).unwrap_or_default(),
+        rekor_tlog_urls: identity
+            .rekor_v2
+            .iter()
+            .map(|v2| log(v2, 2))
+            .chain(identity.rekor_v1.iter().map(|v1| log(v1, 1)))
+            .collect(),
+        tsa_urls: identity
+            .timestamp
+            .iter()
+            .map(|(_, since)| service(&timestamp_url(identity.url), 1, *since))
+            .collect(),
+        ..SigningConfig::new()
     }
 }
 
-/// From `since` on, without an end: the end comes with the key's successor.
-fn from(since: Timestamp) -> TimeRange {
-    TimeRange { start: since.to_rfc3339(), end: None }
+/// The whole address, since clients append nothing to it.
+pub(crate) fn timestamp_url(url: &BaseUrl) -> String {
+    format!("{url}/api/v1/timestamp")
 }
 
 #[cfg(test)]
 mod tests {
     use chancery_tlog::key::{KeyKind, Signer, SoftwareSigner};
+    use chancery_tlog::trust::TRUSTED_ROOT_TYPE;
 
     use super::*;
 
@@ -191,16 +174,19 @@ mod tests {
 
     fn published(url: &str) -> Vec<Document> {
         let url = BaseUrl::parse(url).unwrap();
-        let keys = [(); 2].map(|()| SoftwareSigner::generate(KeyKind::EcdsaP256).unwrap());
-        let [ct, rekor_v1] = keys.each_ref().map(Signer::public_key);
+        let keys = [KeyKind::EcdsaP256, KeyKind::EcdsaP256, KeyKind::Ed25519]
+            .map(|kind| SoftwareSigner::generate(kind).unwrap());
+        let [ct, rekor_v1, rekor_v2] = keys.each_ref().map(Signer::public_key);
+        let log = |base_url: String, key| LogIdentity { base_url, key, log_id: [7; 32], since: SINCE };
         documents(&Identity {
             url: &url,
             ca: None,
             logins: Vec::new(),
-            ct: Some(LogIdentity { base_url: format!("{url}/ct"), key: ct, since: SINCE }),
-            rekor_v1: Some(LogIdentity { base_url: url.to_string(), key: rekor_v1, since: SINCE }),
+            ct: Some(log(format!("{url}/ct"), ct)),
+            rekor_v1: Some(LogIdentity { log_id: rekor_v1.fingerprint(), ..log(url.to_string(), rekor_v1) }),
+            rekor_v2: Some(log(url.to_string(), rekor_v2)),
+            timestamp: Some((&[], SINCE)),
         })
-        .unwrap()
     }
 
     fn text<'d>(documents: &'d [Document], name: &str) -> &'d str {
@@ -219,11 +205,31 @@ mod tests {
             !text(&documents, "trusted_root.json").contains("operator"),
             "cosign 2.5 knows no such member"
         );
-        assert_eq!(signing.rekor_tlog_urls[0].major_api_version, 1);
         let rekor = PublicKey::from_pem(text(&documents, "rekor.pub")).unwrap();
-        assert_eq!(root.tlogs[0].log_id.key_id, STANDARD.encode(rekor.fingerprint()));
-        assert_eq!(root.tlogs[0].public_key.valid_for.start, SINCE.to_rfc3339());
+        assert_eq!(root.tlogs[1].log_id.key_id, STANDARD.encode(rekor.fingerprint()));
+        assert_eq!(root.tlogs[1].public_key.valid_for.start, SINCE.to_rfc3339());
         assert_eq!(root.ctlogs[0].public_key.key_details, "PKIX_ECDSA_P256_SHA_256");
+    }
+
+    #[test]
+    fn a_v2_log_is_known_by_the_id_of_its_note_key() {
+        let documents = published("https://sigstore.example.com");
+        let root: TrustedRoot = serde_json::from_str(text(&documents, "trusted_root.json")).unwrap();
+        assert_eq!(root.tlogs[0].public_key.key_details, "PKIX_ED25519");
+        assert_eq!(root.tlogs[0].log_id.key_id, STANDARD.encode([7; 32]));
+        let key = PublicKey::from_pem(text(&documents, "rekor-v2.pub")).unwrap();
+        assert_eq!(root.tlogs[0].public_key.raw_bytes, STANDARD.encode(key.spki_der()));
+    }
+
+    #[test]
+    fn the_newest_dialect_comes_first_and_timestamps_at_their_whole_address() {
+        let documents = published("https://sigstore.example.com");
+        let signing: SigningConfig = serde_json::from_str(text(&documents, "signing_config.json")).unwrap();
+        let versions: Vec<_> = signing.rekor_tlog_urls.iter().map(|log| log.major_api_version).collect();
+        assert_eq!(versions, [2, 1]);
+        assert!(signing.rekor_tlog_urls.iter().all(|log| log.url == "https://sigstore.example.com"));
+        assert_eq!(signing.tsa_urls[0].url, "https://sigstore.example.com/api/v1/timestamp");
+        assert_eq!(signing.tsa_urls[0].major_api_version, 1);
     }
 
     #[test]

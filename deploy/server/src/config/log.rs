@@ -1,6 +1,7 @@
 //! `[[log]]`: the logs of an instance.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use chancery_tlog::checkpoint::Origin;
@@ -9,8 +10,9 @@ use serde::Deserialize;
 
 use super::ConfigError;
 
-/// Prefixes that other roles own.
-const RESERVED: [&str; 5] = ["/api", "/.well-known", "/healthz", "/readyz", "/ping"];
+/// Prefixes that other roles own: their paths stand at the root of the instance.
+const RESERVED: [&str; 8] =
+    ["/api", "/.well-known", "/healthz", "/readyz", "/ping", "/tuf", "/checkpoint", "/tile"];
 
 /// One log.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,10 +24,6 @@ pub(crate) struct LogConfig {
     pub(crate) dialect: Dialect,
     /// C2SP origin.
     pub(crate) origin: Origin,
-    /// Where its paths begin.
-    pub(crate) prefix: String,
-    /// The dialect's key.
-    pub(crate) key: PathBuf,
     /// Key of the C2SP checkpoints.
     pub(crate) checkpoint_key: PathBuf,
     /// Start of trust.
@@ -37,22 +35,62 @@ pub(crate) struct LogConfig {
 pub(crate) enum Dialect {
     /// RFC 6962.
     Ct {
+        /// Where its paths begin, and the key of its SCTs.
+        face: Face,
         /// PEM file of roots whose CAs may write to it, beside the CA of this process.
         roots: Option<PathBuf>,
     },
     /// Rekor v1.
     RekorV1 {
+        /// Where its C2SP paths begin, and the key of its SETs.
+        face: Face,
         /// Name in v1 checkpoints.
         hostname: String,
         /// Number with which entry ids begin.
         tree_id: u64,
     },
+    /// Rekor v2: its paths are at the root, and its one key is that of the checkpoints.
+    RekorV2,
+}
+
+/// What the dialects with a signature of their own have beside the C2SP face.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Face {
+    /// Where the log's paths begin.
+    pub(crate) prefix: String,
+    /// The dialect's key.
+    pub(crate) key: PathBuf,
 }
 
 impl Dialect {
+    /// Its name in `chancery.toml`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ct { .. } => "ct",
+            Self::RekorV1 { .. } => "rekor-v1",
+            Self::RekorV2 => "rekor-v2",
+        }
+    }
+
     /// Whether certificates go into it.
     pub(crate) fn is_ct(&self) -> bool {
         matches!(self, Self::Ct { .. })
+    }
+
+    fn face(&self) -> Option<&Face> {
+        match self {
+            Self::Ct { face, .. } | Self::RekorV1 { face, .. } => Some(face),
+            Self::RekorV2 => None,
+        }
+    }
+
+    /// The files that it reads.
+    pub(super) fn paths(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Ct { face, roots } => std::iter::once(&mut face.key).chain(roots).collect(),
+            Self::RekorV1 { face, .. } => vec![&mut face.key],
+            Self::RekorV2 => Vec::new(),
+        }
     }
 }
 
@@ -63,8 +101,8 @@ struct Section {
     name: String,
     dialect: String,
     origin: String,
-    prefix: String,
-    key: PathBuf,
+    prefix: Option<String>,
+    key: Option<PathBuf>,
     checkpoint_key: PathBuf,
     #[serde(deserialize_with = "super::rfc3339")]
     since: Timestamp,
@@ -76,67 +114,114 @@ struct Section {
 impl TryFrom<Section> for LogConfig {
     type Error = String;
 
-    fn try_from(section: Section) -> Result<Self, String> {
-        let dialect = match (section.dialect.as_str(), section.hostname, section.tree_id) {
-            ("ct", None, None) => Dialect::Ct { roots: section.roots },
-            ("ct", ..) => return Err("`hostname` and `tree_id` are for dialect \"rekor-v1\" only".to_owned()),
-            ("rekor-v1", ..) if section.roots.is_some() => {
-                return Err("`roots` is for dialect \"ct\" only".to_owned());
-            }
-            ("rekor-v1", Some(hostname), Some(tree_id)) => Dialect::RekorV1 { hostname, tree_id },
-            ("rekor-v1", ..) => return Err("dialect \"rekor-v1\" needs `hostname` and `tree_id`".to_owned()),
-            (other, ..) => return Err(format!("dialect \"{other}\" is unknown, use \"ct\" or \"rekor-v1\"")),
-        };
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    fn try_from(mut section: Section) -> Result<Self, String> {
         if section.name.is_empty() || !section.name.chars().all(plain) {
             return Err(format!("name \"{}\" must be of a-z, 0-9 and `-`: it names a folder", section.name));
         }
-        let prefix = section.prefix.strip_prefix('/').unwrap_or_default();
-        if !prefix.split('/').all(|part| !part.is_empty() && part.chars().all(plain)) {
-            return Err(format!("prefix \"{}\" must be like \"/ct\": a-z, 0-9 and `-`", section.prefix));
-        }
+        let dialect = section.dialect()?;
         let origin = Origin::new(section.origin).map_err(|error| format!("origin: {error}"))?;
+        if dialect == Dialect::RekorV2 && !is_bare_host(origin.as_str()) {
+            return Err(format!(
+                "origin \"{origin}\" must be the bare host of the log's address, without scheme, port and path: \
+                 clients of dialect \"rekor-v2\" look the key up by it"
+            ));
+        }
         Ok(Self {
             name: section.name,
             dialect,
             origin,
-            prefix: section.prefix,
-            key: section.key,
             checkpoint_key: section.checkpoint_key,
             since: section.since,
         })
     }
 }
 
+impl Section {
+    /// Takes what belongs to the dialect. What is left over then belongs to another one.
+    fn dialect(&mut self) -> Result<Dialect, String> {
+        let dialect = match self.dialect.as_str() {
+            "ct" => Dialect::Ct { face: self.face()?, roots: self.roots.take() },
+            "rekor-v1" => {
+                let (hostname, tree_id) = self
+                    .hostname
+                    .take()
+                    .zip(self.tree_id.take())
+                    .ok_or("dialect \"rekor-v1\" needs `hostname` and `tree_id`")?;
+                Dialect::RekorV1 { face: self.face()?, hostname, tree_id }
+            }
+            "rekor-v2" => Dialect::RekorV2,
+            other => {
+                return Err(format!(
+                    "dialect \"{other}\" is unknown, use \"ct\", \"rekor-v1\" or \"rekor-v2\""
+                ));
+            }
+        };
+        let foreign = [
+            ("prefix", self.prefix.is_some(), "\"ct\" and \"rekor-v1\""),
+            ("key", self.key.is_some(), "\"ct\" and \"rekor-v1\""),
+            ("roots", self.roots.is_some(), "\"ct\""),
+            ("hostname", self.hostname.is_some(), "\"rekor-v1\""),
+            ("tree_id", self.tree_id.is_some(), "\"rekor-v1\""),
+        ];
+        match foreign.into_iter().find(|(_, given, _)| *given) {
+            Some((key, _, owners)) => Err(format!(
+                "`{key}` is for dialect {owners} only, remove it from this log of dialect \"{}\"",
+                self.dialect
+            )),
+            None => Ok(dialect),
+        }
+    }
+
+    fn face(&mut self) -> Result<Face, String> {
+        let needs = |key: &str| format!("dialect \"{}\" needs `{key}`", self.dialect);
+        let prefix = self.prefix.take().ok_or_else(|| needs("prefix"))?;
+        let key = self.key.take().ok_or_else(|| needs("key"))?;
+        let parts = prefix.strip_prefix('/').unwrap_or_default();
+        if !parts.split('/').all(|part| !part.is_empty() && part.chars().all(plain)) {
+            return Err(format!("prefix \"{prefix}\" must be like \"/ct\": a-z, 0-9 and `-`"));
+        }
+        Ok(Face { prefix, key })
+    }
+}
+
+fn plain(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+
+/// A host without brackets: Go's `URL.Hostname()`.
+fn is_bare_host(origin: &str) -> bool {
+    !origin.contains([':', '/', '[']) || origin.parse::<IpAddr>().is_ok()
+}
+
 /// What all logs together must satisfy.
 pub(super) fn check(logs: &[LogConfig]) -> Result<(), ConfigError> {
-    unique(logs, "name", |log| &log.name)?;
-    unique(logs, "prefix", |log| &log.prefix)?;
-    unique(logs, "origin", |log| log.origin.as_str())?;
+    unique(logs, "name", |log| Some(&log.name))?;
+    unique(logs, "prefix", |log| log.dialect.face().map(|face| face.prefix.as_str()))?;
+    unique(logs, "origin", |log| Some(log.origin.as_str()))?;
     for log in logs {
-        if RESERVED.iter().any(|reserved| log.prefix.split('/').nth(1) == reserved.strip_prefix('/')) {
-            let problem = format!("prefix \"{}\" belongs to another role, choose another", log.prefix);
+        let Some(Face { prefix, .. }) = log.dialect.face() else { continue };
+        if RESERVED.iter().any(|reserved| prefix.split('/').nth(1) == reserved.strip_prefix('/')) {
+            let problem = format!("prefix \"{prefix}\" belongs to another role, choose another");
             return Err(ConfigError::value(format!("log.{}", log.name), problem));
         }
     }
-    for (dialect, is) in
-        [("ct", Dialect::is_ct as fn(&Dialect) -> bool), ("rekor-v1", |dialect| !dialect.is_ct())]
-    {
-        if logs.iter().filter(|log| is(&log.dialect)).count() > 1 {
-            let problem = format!("one process serves at most one log with dialect \"{dialect}\"");
-            return Err(ConfigError::value("log", problem));
+    let mut dialects = HashSet::new();
+    match logs.iter().map(|log| log.dialect.name()).find(|name| !dialects.insert(*name)) {
+        Some(twice) => {
+            let problem = format!("one process serves at most one log with dialect \"{twice}\"");
+            Err(ConfigError::value("log", problem))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn unique<'l>(
     logs: &'l [LogConfig],
     key: &str,
-    of: impl Fn(&'l LogConfig) -> &'l str,
+    of: impl Fn(&'l LogConfig) -> Option<&'l str>,
 ) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
-    match logs.iter().map(of).find(|value| !seen.insert(*value)) {
+    match logs.iter().filter_map(of).find(|value| !seen.insert(*value)) {
         Some(twice) => Err(ConfigError::value("log", format!("two logs have the {key} \"{twice}\""))),
         None => Ok(()),
     }

@@ -16,8 +16,12 @@ fn the_sample_parses_with_paths_from_its_folder() {
     assert_eq!(config.url.as_str(), "https://sigstore.example.com");
     assert_eq!(config.ca.as_ref().unwrap().key, Path::new("/srv/chancery/keys/ca.key"));
     assert_eq!(config.limits, Limits::default());
-    let rekor = config.logs.iter().find(|log| !log.dialect.is_ct()).unwrap();
-    assert_eq!(config.store_of(rekor), Path::new("/srv/chancery/logs/rekor-v1"));
+    let [ct, v1, v2] = config.logs.as_slice() else { panic!("{:?}", config.logs) };
+    assert!(ct.dialect.is_ct());
+    assert_eq!(config.store_of(v1), Path::new("/srv/chancery/logs/rekor-v1"));
+    assert_eq!(v2.dialect, Dialect::RekorV2);
+    assert_eq!(v2.checkpoint_key, Path::new("/srv/chancery/keys/rekor-v2.checkpoint.key"));
+    assert_eq!(config.timestamp.as_ref().unwrap().chain, Path::new("/srv/chancery/trust/tsa-chain.pem"));
 }
 
 #[test]
@@ -34,6 +38,9 @@ fn every_commented_key_is_a_key_with_its_default() {
     assert_eq!(config.limits, Limits::default());
     assert!(config.listen.tls.is_some() && config.listen.metrics.is_some() && config.passphrase.is_some());
     assert!(!config.listen.behind_proxy && !config.json_logs);
+    let timestamp = config.timestamp.unwrap();
+    assert_eq!(timestamp.policy.as_deref(), Some(chancery_ca::timestamp::DEFAULT_POLICY));
+    assert!(timestamp.accepted_policies.is_empty() && !timestamp.include_chain);
 }
 
 #[test]
@@ -71,9 +78,60 @@ fn rekor_needs_its_tree() {
 }
 
 #[test]
+fn a_v2_log_has_no_key_prefix_tree_or_roots_of_its_own() {
+    for (key, value) in [
+        ("key", "\"keys/rekor-v2.key\""),
+        ("prefix", "\"/rekor-v2\""),
+        ("hostname", "\"sigstore.example.com\""),
+        ("tree_id", "7"),
+        ("roots", "\"roots.pem\""),
+    ] {
+        let line = format!("dialect = \"rekor-v2\"\n{key} = {value}");
+        let refused = refusal("dialect = \"rekor-v2\"", &line);
+        let expected = format!("chancery.toml: `[[log]]` number 3: `{key}` is for dialect ");
+        assert!(refused.starts_with(&expected) && refused.contains("remove it"), "{refused}");
+    }
+}
+
+#[test]
+fn the_origin_of_a_v2_log_is_a_bare_host() {
+    let with = |origin: &str| {
+        parse(&SAMPLE.replace("origin = \"sigstore.example.com\"", &format!("origin = \"{origin}\"")))
+    };
+    for origin in
+        ["https://sigstore.example.com", "sigstore.example.com:443", "sigstore.example.com/v2", "[::1]"]
+    {
+        let refused = with(origin).unwrap_err().to_string();
+        assert!(refused.contains("must be the bare host"), "{refused}");
+    }
+    for origin in ["log.example", "192.0.2.1", "::1"] {
+        with(origin).unwrap();
+    }
+}
+
+#[test]
+fn an_issuance_log_needs_its_key_and_prefix() {
+    for (line, missing) in [("key = \"keys/ct.key\"", "key"), ("prefix = \"/ct\"", "prefix")] {
+        let refused = refusal(line, "");
+        assert!(refused.ends_with(&format!("dialect \"ct\" needs `{missing}`")), "{refused}");
+    }
+}
+
+#[test]
+fn a_timestamp_authority_may_stand_alone() {
+    let (head, tail) = (SAMPLE.find("[ca]").unwrap(), SAMPLE.find("[timestamp]").unwrap());
+    let config = parse(&[&SAMPLE[..head], &SAMPLE[tail..]].concat()).unwrap();
+    assert!(config.ca.is_none() && config.logs.is_empty() && config.timestamp.is_some());
+    let refused = parse(&SAMPLE[..head]).unwrap_err().to_string();
+    assert!(refused.contains("nothing to serve"), "{refused}");
+}
+
+#[test]
 fn prefixes_of_other_roles_are_refused() {
-    let refused = refusal("prefix = \"/ct\"", "prefix = \"/api/v9\"");
-    assert!(refused.contains("belongs to another role"), "{refused}");
+    for prefix in ["/api/v9", "/tile", "/checkpoint", "/tuf/ct"] {
+        let refused = refusal("prefix = \"/ct\"", &format!("prefix = \"{prefix}\""));
+        assert!(refused.contains("belongs to another role"), "{refused}");
+    }
 }
 
 #[test]
@@ -91,5 +149,14 @@ fn a_url_with_a_path_is_refused() {
     assert_eq!((url.as_str(), url.host()), ("http://127.0.0.1:8080", "127.0.0.1"));
     assert_eq!(url.authority(), "127.0.0.1:8080");
     assert_eq!(url.address(), Some("127.0.0.1:8080".parse().unwrap()));
-    assert_eq!(BaseUrl::parse("https://[::1]:8443").unwrap().authority(), "[::1]:8443");
+    let six = BaseUrl::parse("https://[::1]:8443").unwrap();
+    assert_eq!((six.authority().as_str(), six.hostname()), ("[::1]:8443", "::1"));
+}
+
+#[test]
+fn a_log_that_moved_is_named_by_the_host_of_its_checkpoints() {
+    let url = BaseUrl::parse("http://127.0.0.1:8080").unwrap();
+    assert_eq!(url.naming("127.0.0.1"), "http://127.0.0.1:8080");
+    assert_eq!(url.naming("log.example"), "https://log.example");
+    assert_eq!(url.naming("2001:db8::1"), "https://[2001:db8::1]");
 }

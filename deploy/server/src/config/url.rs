@@ -33,6 +33,23 @@ impl BaseUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// The host as checkpoints of Rekor v2 name the log: an IPv6 address without brackets, as Go's `URL.Hostname()`.
+    pub(crate) fn hostname(&self) -> &str {
+        self.host().trim_matches(['[', ']'])
+    }
+
+    /// A URL whose host is `hostname`: this one, or one that was the log's before it moved. Clients that know a log by
+    /// its base URL take the host and never go there.
+    pub(crate) fn naming(&self, hostname: &str) -> String {
+        if hostname == self.hostname() {
+            self.to_string()
+        } else if hostname.contains(':') {
+            format!("https://[{hostname}]")
+        } else {
+            format!("https://{hostname}")
+        }
+    }
+
     /// Host and explicit port: what C2SP origins begin with.
     pub(crate) fn authority(&self) -> String {
         self.0.port().map_or_else(|| self.host().to_owned(), |port| format!("{}:{port}", self.host()))

@@ -13,8 +13,10 @@ use rand::Rng as _;
 use super::{DEFAULT_LISTEN, InitArguments, IssuerType};
 use crate::config::BaseUrl;
 
-/// The root's key, which no running server needs.
+/// The key of the CA's root, which no running server needs.
 pub(crate) const ROOT_KEY: &str = "keys/ca-root.key";
+/// The same for the timestamp authority.
+pub(crate) const TSA_ROOT_KEY: &str = "keys/tsa-root.key";
 /// What `init` writes for `https://sigstore.example.com`: shipped for reading, and parsed in tests.
 #[cfg(test)]
 pub(crate) const SAMPLE: &str = include_str!("../../../samples/chancery.toml");
@@ -89,12 +91,17 @@ impl InitArguments {
             |issuer: &Arc<Issuer>| matches!(&issuer.location, Location::Url(url) if url.starts_with("http:"));
         let development =
             if issuers.issuers().any(plain) { "development = true" } else { "# development = false" };
+        let logs = [(self.rekor.has_v1(), "rekor-v1"), (self.rekor.has_v2(), "rekor-v2")];
+        let template = logs
+            .iter()
+            .fold(CONFIG.to_owned(), |template, (wanted, section)| keep_or_cut(&template, section, *wanted));
         Ok(fill(
-            CONFIG,
+            &template,
             &[
                 ("url", url.as_str()),
                 ("authority", &url.authority()),
                 ("host", url.host()),
+                ("hostname", url.hostname()),
                 ("listen", &listen),
                 ("metrics", &metrics),
                 ("passphrase", &passphrase),
@@ -108,6 +115,16 @@ impl InitArguments {
 
 fn issuers(issuer: &str, kind: IssuerType) -> String {
     fill(ISSUERS, &[("issuer", issuer), ("type", &kind.fulcio_type())])
+}
+
+/// Keeps or cuts what stands between the lines `@begin SECTION@` and `@end SECTION@`; those lines go either way.
+fn keep_or_cut(template: &str, section: &str, keep: bool) -> String {
+    let (begin, end) = (format!("@begin {section}@\n"), format!("@end {section}@\n"));
+    let parts = template.split_once(&begin).and_then(|(before, rest)| {
+        let (inside, after) = rest.split_once(&end)?;
+        Some([before, if keep { inside } else { "" }, after].concat())
+    });
+    parts.unwrap_or_else(|| template.to_owned())
 }
 
 fn fill(template: &str, places: &[(&str, &str)]) -> String {

@@ -39,7 +39,7 @@ async fn a_new_instance_has_no_problems_and_its_keys_are_private() {
     assert_eq!(mode(&dir), 0o700);
     let keys: Vec<_> =
         std::fs::read_dir(dir.join("keys")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(keys.len(), 6);
+    assert_eq!(keys.len(), 9);
     assert!(keys.iter().all(|key| mode(key) == 0o600), "{keys:?}");
 }
 
@@ -68,11 +68,12 @@ async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
     let dir = folder.path().join("instance");
     made(&dir, &[]).await.unwrap();
     std::fs::remove_file(dir.join(ROOT_KEY)).unwrap();
+    std::fs::remove_file(dir.join(TSA_ROOT_KEY)).unwrap();
     std::fs::remove_file(dir.join("trust/trusted_root.json")).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
     let application = compose::application(instance, &clock).await.unwrap();
-    assert_eq!(application.sequencers.len(), 2);
+    assert_eq!(application.sequencers.len(), 3);
     for path in [
         "/healthz",
         "/readyz",
@@ -83,7 +84,14 @@ async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
         "/ct/checkpoint",
         "/rekor-v1/checkpoint",
         "/rekor-v1/tile/0/000.p/1",
+        "/checkpoint",
+        "/tile/0/000.p/1",
+        "/api/v2/checkpoint",
+        "/api/v2/tile/entries/000.p/1",
+        "/api/v1/timestamp/certchain",
         "/.well-known/chancery/ct.pub",
+        "/.well-known/chancery/rekor-v2.pub",
+        "/.well-known/chancery/tsa-chain.pem",
     ] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         assert_eq!(
@@ -97,6 +105,68 @@ async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
         application.router.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     let trust: ClientTrustConfig = serde_json::from_slice(&answer).unwrap();
     assert_eq!(trust.trusted_root.certificate_authorities[0].cert_chain.certificates.len(), 2);
+}
+
+async fn status(router: &axum::Router, request: Request<Body>) -> StatusCode {
+    router.clone().oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn each_choice_of_dialects_has_its_logs_keys_files_and_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    for (rekor, versions) in [("v1", vec![1]), ("v2", vec![2]), ("both", vec![2, 1])] {
+        let dir = folder.path().join(rekor);
+        made(&dir, &["--rekor", rekor]).await.unwrap();
+        let findings = check::findings(&dir).unwrap();
+        assert_eq!(findings.problems, 0, "{:?}", findings.lines);
+        let text = std::fs::read_to_string(dir.join("trust/client_trust_config.json")).unwrap();
+        let trust: ClientTrustConfig = serde_json::from_str(&text).unwrap();
+        let named: Vec<_> =
+            trust.signing_config.rekor_tlog_urls.iter().map(|log| log.major_api_version).collect();
+        assert_eq!(named, versions);
+        assert_eq!(trust.trusted_root.tlogs.len(), versions.len());
+        assert_eq!(trust.trusted_root.timestamp_authorities.len(), 1);
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
+        let router = compose::application(instance, &clock).await.unwrap().router;
+        for (version, path, file) in
+            [(1, "/api/v1/log", "rekor.pub"), (2, "/api/v2/checkpoint", "rekor-v2.pub")]
+        {
+            let there = versions.contains(&version);
+            let expected = if there { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            assert_eq!(status(&router, request).await, expected, "{rekor}: {path}");
+            assert_eq!(dir.join("trust").join(file).exists(), there, "{rekor}: {file}");
+        }
+        let key = dir.join("keys/rekor-v1.key").exists();
+        assert_eq!(key, versions.contains(&1), "{rekor}");
+    }
+}
+
+#[tokio::test]
+async fn a_v2_log_without_a_timestamp_authority_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &["--rekor", "v2"]).await.unwrap();
+    let file = dir.join(config::FILE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let moved = text.replace("url = \"http://127.0.0.1:8470\"", "url = \"http://localhost:8470\"");
+    std::fs::write(&file, &moved[..moved.find("[timestamp]").unwrap()]).unwrap();
+    let lines = check::findings(&dir).unwrap().lines.concat();
+    assert!(lines.contains("add `[timestamp]`"), "{lines}");
+    assert!(lines.contains("its origin is 127.0.0.1, not the host of http://localhost:8470"), "{lines}");
+}
+
+#[tokio::test]
+async fn the_key_of_another_role_is_no_timestamp_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &[]).await.unwrap();
+    std::fs::copy(dir.join("keys/ct.key"), dir.join("keys/tsa.key")).unwrap();
+    let findings = check::findings(&dir).unwrap();
+    assert_eq!(findings.problems, 1, "{:?}", findings.lines);
+    assert!(findings.lines.concat().contains("tsa-chain.pem: the timestamp key does not belong"));
 }
 
 #[tokio::test]
