@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::{DevIssuer, Server, issuers_yaml, program};
+use crate::{DevIssuer, Rekor, Server, issuers_yaml, program};
 
 /// A development issuer, a server, and the folder that both live in.
 pub struct Instance {
@@ -19,24 +19,34 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts both.
+    /// Starts both, the server with all logs.
     pub async fn start() -> Result<Self> {
-        let mut instance = Self::stopped().await?;
+        Self::start_with(Rekor::Both).await
+    }
+
+    /// Starts both, the server with these attestation logs.
+    pub async fn start_with(rekor: Rekor) -> Result<Self> {
+        let mut instance = Self::stopped_with(rekor).await?;
         instance.server.start().await?;
         Ok(instance)
     }
 
     /// The server initialised but not running.
     pub async fn stopped() -> Result<Self> {
+        Self::stopped_with(Rekor::Both).await
+    }
+
+    async fn stopped_with(rekor: Rekor) -> Result<Self> {
         let scratch = TempDir::new()?;
         let issuer = DevIssuer::start(scratch.path()).await?;
-        let server = Server::init(scratch.path(), "server", &issuers_yaml(&[issuer.url()]))?;
+        let server = Server::init(scratch.path(), "server", &issuers_yaml(&[issuer.url()]), rekor)?;
         Ok(Self { issuer, server, scratch })
     }
 
     /// A second server, running, that trusts the same issuer and is otherwise a stranger.
     pub async fn stranger(&self) -> Result<Server> {
-        let mut server = Server::init(self.scratch(), "stranger", &issuers_yaml(&[self.issuer.url()]))?;
+        let issuers = issuers_yaml(&[self.issuer.url()]);
+        let mut server = Server::init(self.scratch(), "stranger", &issuers, Rekor::Both)?;
         server.start().await?;
         Ok(server)
     }

@@ -32,7 +32,7 @@ pub use oidc_provider::OidcProvider;
 pub use program::{Outcome, Program};
 pub use registry::Registry;
 pub use rekor_cli::RekorCli;
-pub use server::{Server, issuers_yaml};
+pub use server::{Rekor, Server, issuers_yaml};
 
 /// An HTTP client for loopback: no proxy, no redirects, no patience.
 pub fn http() -> anyhow::Result<reqwest::Client> {

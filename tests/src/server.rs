@@ -8,6 +8,28 @@ use anyhow::{Result, ensure};
 
 use crate::program::{self, Outcome, PATIENCE, Program};
 
+/// Which attestation logs a new server has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rekor {
+    /// Rekor v1 alone.
+    V1,
+    /// Rekor v2 alone.
+    V2,
+    /// One of each, as `init` makes them if it is not told otherwise.
+    #[default]
+    Both,
+}
+
+impl Rekor {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// A server's folder, and the process that runs it, if one does.
 pub struct Server {
     folder: PathBuf,
@@ -18,13 +40,13 @@ pub struct Server {
 
 impl Server {
     /// `chancery-server init` into `scratch/NAME`, for the issuers in the Fulcio configuration `issuers`.
-    pub fn init(scratch: &Path, name: &str, issuers: &str) -> Result<Self> {
+    pub fn init(scratch: &Path, name: &str, issuers: &str, rekor: Rekor) -> Result<Self> {
         let folder = scratch.join(name);
         let url = format!("http://127.0.0.1:{}", program::free_port()?);
         let file = scratch.join(format!("{name}-issuers.yaml"));
         std::fs::write(&file, issuers)?;
         let mut init = Self::command(&["init"])?;
-        init.arg(&folder).args(["--url", &url, "--issuers"]).arg(&file);
+        init.arg(&folder).args(["--url", &url, "--rekor", rekor.flag(), "--issuers"]).arg(&file);
         program::run(&mut init)?.success()?;
         Ok(Self { folder, url, log: scratch.join(format!("{name}.log")), process: None })
     }
@@ -91,7 +113,7 @@ impl Server {
     }
 
     /// A file of its trust folder: `trusted_root.json`, `signing_config.json`, `ca-chain.pem`, `ct.pub`,
-    /// `rekor.pub`.
+    /// `rekor.pub`, `rekor-v2.pub`, `tsa-chain.pem`.
     pub fn trust(&self, file: &str) -> PathBuf {
         self.folder.join("trust").join(file)
     }

@@ -121,7 +121,9 @@ async fn public_instances_are_refused_before_a_token_is_asked_for() -> Result<()
     // A private host may hand out a file that leads outside.
     let config = std::fs::read_to_string(instance.server.trust("client_trust_config.json"))?;
     let mut config: Value = serde_json::from_str(&config)?;
-    config["signingConfig"]["rekorTlogUrls"][0]["url"] = "https://rekor.sigstore.dev".into();
+    for log in config["signingConfig"]["rekorTlogUrls"].as_array_mut().context("logs")? {
+        log["url"] = "https://rekor.sigstore.dev".into();
+    }
     let trap = serve(config.to_string())?;
     chancery.run(&["trust", "add", &trap])?.failure(&["rekor.sigstore.dev"])?;
     Ok(())

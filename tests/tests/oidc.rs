@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use chancery_tests::ca::CaClient;
-use chancery_tests::{Cosign, Instance, OidcProvider, Server, issuers_yaml};
+use chancery_tests::{Cosign, Instance, OidcProvider, Rekor, Server, issuers_yaml};
 use chancery_tlog::certificate::SubjectName;
 use chancery_tlog::fulcio;
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ async fn a_login_yields_an_id_token_with_the_claims_of_a_job() -> Result<()> {
 async fn its_token_becomes_a_certificate_that_names_the_job() -> Result<()> {
     let instance = Instance::stopped().await?;
     let provider = OidcProvider::start(instance.scratch()).await?;
-    let mut server = Server::init(instance.scratch(), "oidc", &issuers_yaml(&[provider.url()]))?;
+    let mut server = Server::init(instance.scratch(), "oidc", &issuers_yaml(&[provider.url()]), Rekor::Both)?;
     server.start().await?;
     let token = provider.login("acme/widget").await?;
     let ca = CaClient::new(server.url(), &server.trust("ct.pub"))?;
@@ -55,7 +55,7 @@ async fn its_token_becomes_a_certificate_that_names_the_job() -> Result<()> {
 async fn cosign_signs_and_verifies_with_its_token() -> Result<()> {
     let instance = Instance::stopped().await?;
     let provider = OidcProvider::start(instance.scratch()).await?;
-    let mut server = Server::init(instance.scratch(), "oidc", &issuers_yaml(&[provider.url()]))?;
+    let mut server = Server::init(instance.scratch(), "oidc", &issuers_yaml(&[provider.url()]), Rekor::Both)?;
     server.start().await?;
     let token = provider.login("acme/widget").await?;
     let cosign = Cosign::v3_of(&instance, &server)?;

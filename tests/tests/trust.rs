@@ -21,8 +21,12 @@ async fn cosign_makes_the_same_trusted_root_from_our_pem_files() -> Result<()> {
     let key = |file: &str| server.trust(file).display().to_string();
     let fulcio = format!("url={url},certificate-chain={}", key("ca-chain.pem"));
     let ctfe = format!("url={url}/ct,public-key={},start-time={start}", key("ct.pub"));
-    let rekor = format!("url={url},public-key={},start-time={start}", key("rekor.pub"));
-    let arguments = ["--fulcio", &fulcio, "--ctfe", &ctfe, "--rekor", &rekor, "--out", &out];
+    let v1 = format!("url={url},public-key={},start-time={start}", key("rekor.pub"));
+    let host = url::Url::parse(url)?.host_str().context("a host")?.to_owned();
+    let v2 = format!("url={url},public-key={},start-time={start},origin={host}", key("rekor-v2.pub"));
+    let tsa = format!("url={url}/api/v1/timestamp,certificate-chain={}", key("tsa-chain.pem"));
+    let arguments = ["--fulcio", &fulcio, "--ctfe", &ctfe, "--rekor", &v2, "--rekor", &v1, "--tsa", &tsa];
+    let arguments = [&arguments[..], &["--out", &out]].concat();
     cosign.run("trusted-root create", &arguments)?.success()?;
     let theirs = json(out.as_ref())?;
     for pointer in [
@@ -36,6 +40,12 @@ async fn cosign_makes_the_same_trusted_root_from_our_pem_files() -> Result<()> {
         "/tlogs/0/hashAlgorithm",
         "/tlogs/0/publicKey/rawBytes",
         "/tlogs/0/publicKey/keyDetails",
+        "/tlogs/0/baseUrl",
+        "/tlogs/1/logId",
+        "/tlogs/1/publicKey/rawBytes",
+        "/tlogs/1/publicKey/keyDetails",
+        "/timestampAuthorities/0/certChain",
+        "/timestampAuthorities/0/uri",
     ] {
         let (ours, theirs) = (ours.pointer(pointer), theirs.pointer(pointer));
         ensure!(ours.is_some() && ours == theirs, "{pointer}: ours {ours:?}, cosign's {theirs:?}");
@@ -50,7 +60,7 @@ async fn what_is_served_is_what_lies_in_the_trust_folder() -> Result<()> {
     let http = chancery_tests::http()?;
     let names =
         ["trusted_root.json", "signing_config.json", "client_trust_config.json", "ca-chain.pem", "ct.pub"];
-    for name in names.into_iter().chain(["rekor.pub"]) {
+    for name in names.into_iter().chain(["rekor.pub", "rekor-v2.pub", "tsa-chain.pem"]) {
         let answer = http.get(format!("{}/.well-known/chancery/{name}", server.url())).send().await?;
         ensure!(answer.status() == 200, "{name} is answered {}", answer.status());
         ensure!(answer.bytes().await? == std::fs::read(server.trust(name))?, "{name} is not the file");
@@ -64,6 +74,36 @@ async fn what_is_served_is_what_lies_in_the_trust_folder() -> Result<()> {
         json(&export.join("trusted_root.json"))? == json(&server.trust("trusted_root.json"))?,
         "export differs"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn cosign_makes_the_same_signing_config() -> Result<()> {
+    let instance = Instance::start().await?;
+    let (server, cosign) = (&instance.server, Cosign::v3(&instance)?);
+    let ours = json(&server.trust("signing_config.json"))?;
+    let out = instance.scratch().join("cosigns.json").display().to_string();
+    let url = server.url();
+    let start = ours["caUrls"][0]["validFor"]["start"].as_str().context("a start")?;
+    let operator = url.trim_start_matches("http://");
+    let service = |url: &str, version: u8| {
+        format!("url={url},api-version={version},start-time={start},operator={operator}")
+    };
+    let (own, v2, tsa) = (service(url, 1), service(url, 2), service(&format!("{url}/api/v1/timestamp"), 1));
+    let arguments =
+        ["--fulcio", &own, "--rekor", &v2, "--rekor", &own, "--rekor-config", "ANY", "--tsa", &tsa];
+    cosign
+        .run("signing-config create", &[&arguments[..], &["--tsa-config", "ANY", "--out", &out]].concat())?
+        .success()?;
+    let theirs = json(out.as_ref())?;
+    for member in ["mediaType", "caUrls", "rekorTlogUrls", "tsaUrls", "rekorTlogConfig", "tsaConfig"] {
+        ensure!(
+            ours[member] == theirs[member],
+            "{member}: ours {}, cosign's {}",
+            ours[member],
+            theirs[member]
+        );
+    }
     Ok(())
 }
 
@@ -155,6 +195,9 @@ async fn a_graceful_stop_and_a_restart_keep_the_log() -> Result<()> {
 #[tokio::test]
 async fn a_new_log_is_born_with_an_entry() -> Result<()> {
     let instance = Instance::start().await?;
+    let checkpoint = format!("{}/checkpoint", instance.server.url());
+    let v2 = chancery_tests::http()?.get(checkpoint).send().await?.text().await?;
+    ensure!(v2.starts_with("127.0.0.1\n1\n"), "a new v2 log shows {v2}");
     let log =
         chancery_tests::rekor::RekorLog::new(instance.server.url(), &instance.server.trust("rekor.pub"))?;
     ensure!(log.head().await?.size == 1, "a new log holds {} entries", log.head().await?.size);
