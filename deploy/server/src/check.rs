@@ -12,7 +12,7 @@ use chancery_tlog::key::Signer as _;
 use crate::config::Config;
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
 use crate::roles::{Instance, LogRole, Speaks};
-use crate::trust;
+use crate::{trust, tuf};
 
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
@@ -64,6 +64,7 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     instance.logs.iter().for_each(|log| check_log(log, &mut findings));
     check_attestation_logs(&instance, &mut findings);
     check_timestamp_authority(&instance, &mut findings);
+    check_tuf(&instance, &*clock, &mut findings)?;
     check_root_keys(&instance.config, &mut findings);
     check_trust_files(&instance, &mut findings)?;
     // The last of what `run` does with the files: CA and timestamp authority in service, without a log.
@@ -160,8 +161,20 @@ fn check_timestamp_authority(instance: &Instance, findings: &mut Findings) {
     }
 }
 
+fn check_tuf(instance: &Instance, clock: &dyn Clock, findings: &mut Findings) -> anyhow::Result<()> {
+    let Some(role) = &instance.tuf else { return Ok(()) };
+    match role.inspect(&trust::documents(&instance.identity()?), clock.now()) {
+        Ok(found) => {
+            findings.good(found.summary);
+            found.warnings.iter().for_each(|warning| findings.warning(warning));
+        }
+        Err(error) => findings.problem(error.to_string()),
+    }
+    Ok(())
+}
+
 fn check_root_keys(config: &Config, findings: &mut Findings) {
-    for key in [ROOT_KEY, TSA_ROOT_KEY] {
+    for key in [ROOT_KEY, TSA_ROOT_KEY, tuf::OFFLINE_KEY] {
         if config.dir.join(key).exists() {
             findings.warning(format!("{key} is on this machine: move it offline, the server never needs it"));
         }
@@ -171,7 +184,10 @@ fn check_root_keys(config: &Config, findings: &mut Findings) {
 /// The files under trust/ are for people to hand out; the server derives its own.
 fn check_trust_files(instance: &Instance, findings: &mut Findings) -> anyhow::Result<()> {
     let mut current = 0;
-    for document in trust::documents(&instance.identity()?) {
+    let mut documents = trust::documents(&instance.identity()?);
+    // One that cannot be read is a problem that `check_tuf` names.
+    documents.extend(instance.tuf.as_ref().and_then(|tuf| tuf.root_document().ok()));
+    for document in documents {
         let path = instance.config.dir.join("trust").join(document.name);
         match std::fs::read_to_string(&path) {
             Ok(text) if text == document.text => current += 1,

@@ -24,6 +24,7 @@ use chancery_tlog::server::tiles;
 
 use crate::roles::{Instance, LogRole, Speaks};
 use crate::trust;
+use crate::tuf::{self, Publisher, TufRole};
 
 /// What `run` serves and supervises.
 pub(crate) struct Application {
@@ -31,11 +32,15 @@ pub(crate) struct Application {
     pub(crate) router: Router,
     /// The sequencers of all logs, by name. They have to run before the first request comes.
     pub(crate) sequencers: Vec<(String, Sequencer)>,
+    /// What keeps the TUF repository fresh.
+    pub(crate) tuf: Option<Publisher>,
 }
 
 /// Opens the logs of `instance` and puts everything together.
 pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Application> {
-    let mut router = trust::router(trust::documents(&instance.identity()?));
+    let mut router = trust::router(instance.documents()?);
+    let tuf = instance.tuf.as_ref().map(|role| open_tuf(role, &instance, clock)).transpose()?;
+    router = tuf.iter().map(tuf::router).fold(router, Router::merge);
     let mut readiness = Readiness::new();
     let mut sequencers = Vec::new();
     let mut issuance_log = None;
@@ -63,7 +68,14 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
         readiness = with_timestamp(readiness, authority);
     }
     let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
-    Ok(Application { router, sequencers })
+    Ok(Application { router, sequencers, tuf })
+}
+
+fn open_tuf(role: &TufRole, instance: &Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Publisher> {
+    if let Some(warning) = role.untold(&trust::documents(&instance.identity()?))? {
+        tracing::warn!("{warning}");
+    }
+    Ok(role.publisher(clock.clone())?)
 }
 
 /// A log's routes, and the log itself if the CA may write to it.

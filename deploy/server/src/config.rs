@@ -93,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) logs: Vec<LogConfig>,
     /// The timestamp authority, if this process is one.
     pub(crate) timestamp: Option<TimestampConfig>,
+    /// The TUF repository, if this process serves one.
+    pub(crate) tuf: Option<TufConfig>,
 }
 
 /// The certificate authority.
@@ -146,6 +148,14 @@ pub(crate) struct TimestampConfig {
     pub(crate) since: Timestamp,
 }
 
+/// The TUF repository.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TufConfig {
+    /// Key of snapshot and timestamp.
+    pub(crate) key: PathBuf,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +171,7 @@ struct File {
     #[serde(default)]
     log: Vec<LogConfig>,
     timestamp: Option<TimestampConfig>,
+    tuf: Option<TufConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -211,6 +222,7 @@ impl Config {
             ca: file.ca,
             logs: file.log,
             timestamp: file.timestamp,
+            tuf: file.tuf,
         };
         Ok(config.with_resolved_paths())
     }
@@ -239,6 +251,7 @@ impl Config {
         if let Some(timestamp) = &mut self.timestamp {
             [&mut timestamp.chain, &mut timestamp.key].into_iter().for_each(resolve);
         }
+        self.tuf.iter_mut().for_each(|tuf| resolve(&mut tuf.key));
         self
     }
 }
@@ -246,7 +259,7 @@ impl Config {
 /// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
 /// the log filter) and are none of our business.
 fn environment() -> Env {
-    const TABLES: [&str; 7] = ["url", "passphrase", "listen", "limits", "logging", "ca", "timestamp"];
+    const TABLES: [&str; 8] = ["url", "passphrase", "listen", "limits", "logging", "ca", "timestamp", "tuf"];
     Env::prefixed("CHANCERY_").split("__").filter(|key| {
         let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         TABLES.contains(&first.as_str())

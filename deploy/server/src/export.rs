@@ -9,12 +9,12 @@ use chancery_tlog::clock::SystemClock;
 
 use crate::config::Config;
 use crate::roles::Instance;
-use crate::trust::{self, CLIENT_TRUST_CONFIG};
+use crate::trust::CLIENT_TRUST_CONFIG;
 
 /// Writes all files into `output`, or the one that holds everything to standard output.
 pub(crate) fn export(dir: &Path, output: Option<&Path>) -> anyhow::Result<()> {
     let instance = Instance::load(Config::load(dir)?, Arc::new(SystemClock))?;
-    let documents = trust::documents(&instance.identity()?);
+    let documents = instance.documents()?;
     let Some(output) = output else {
         let all = documents.iter().find(|document| document.name == CLIENT_TRUST_CONFIG);
         std::io::stdout().write_all(all.map(|document| document.text.as_bytes()).unwrap_or_default())?;

@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::{self, BaseUrl, Config};
 use crate::roles::Instance;
-use crate::trust;
+use crate::{trust, tuf};
 
 #[cfg(test)]
 pub(crate) use self::render::SAMPLE;
@@ -145,13 +145,15 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
         "made an instance for {url} in {dir}\n\
          clients pin it with: chancery trust add {url} --sha256 {fingerprint}\n\n\
          next:\n  \
-         move {dir}/{ROOT_KEY} and {dir}/{TSA_ROOT_KEY} offline, together with a copy of {dir}/trust: they are\n  \
-         needed only to replace the certificates of the CA and the timestamp authority, never by the server\n  \
+         move {dir}/{ROOT_KEY}, {dir}/{TSA_ROOT_KEY} and {dir}/{TUF_KEY} offline, together with a copy of\n  \
+         {dir}/trust: they are needed only to replace the certificates of the CA and the timestamp authority and to\n  \
+         sign new trust for TUF clients, never by the server\n  \
          read {dir}/{config} and {dir}/fulcio.yaml: whose tokens are honoured is your decision\n  \
          chancery-server check-config {dir}\n  \
          chancery-server run {dir}\n",
         dir = dir.display(),
         config = config::FILE,
+        TUF_KEY = tuf::OFFLINE_KEY,
     ));
     Ok(())
 }
@@ -172,11 +174,14 @@ async fn make(
     let ca = make_root_and_intermediate(organization, arguments.ca_key.into(), &*clock)?;
     let tsa = make_timestamp_authority(organization, KeyKind::EcdsaP256, &*clock)?;
     let generate = |kind| SoftwareSigner::generate(kind).map(Arc::new);
+    let (tuf_offline, tuf_online) = (generate(KeyKind::Ed25519)?, generate(KeyKind::Ed25519)?);
     let mut keys = vec![
         (ROOT_KEY, ca.root_key.clone()),
         ("keys/ca.key", ca.issuing_key.clone()),
         ("keys/ct.key", generate(KeyKind::EcdsaP256)?),
         ("keys/ct.checkpoint.key", generate(KeyKind::Ed25519)?),
+        (tuf::OFFLINE_KEY, tuf_offline.clone()),
+        (tuf::ONLINE_KEY, tuf_online.clone()),
         (TSA_ROOT_KEY, tsa.root_key.clone()),
         ("keys/tsa.key", tsa.key.clone()),
     ];
@@ -198,7 +203,13 @@ async fn make(
     for log in &instance.logs {
         log.create(clock.clone()).await.with_context(|| format!("log `{}`", log.config.name))?;
     }
-    for document in trust::documents(&instance.identity()?) {
+    let mut documents = trust::documents(&instance.identity()?);
+    if let Some(role) = &instance.tuf {
+        tuf::create(dir, &*tuf_offline, &*tuf_online, &documents, &*clock)?;
+        role.publisher(clock)?;
+        documents.push(role.root_document()?);
+    }
+    for document in documents {
         let path = dir.join("trust").join(document.name);
         // The chains are there already, and are what the configuration reads.
         if !document.name.ends_with("-chain.pem") {

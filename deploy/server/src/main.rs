@@ -5,7 +5,7 @@
 //! - [`roles`]: an instance's keys and files, loaded;
 //! - [`compose`]: its HTTP face, put together from the roles;
 //! - [`run`], [`check`], [`export`]: the other subcommands;
-//! - [`trust`]: what it publishes about itself.
+//! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
 mod check;
 mod compose;
@@ -15,6 +15,7 @@ mod init;
 mod roles;
 mod run;
 mod trust;
+mod tuf;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::init::InitArguments;
+use crate::tuf::SignArguments;
 
 /// A private Sigstore in one process: certificate authority, issuance log, attestation log and trust distribution
 #[derive(Parser)]
@@ -54,6 +56,19 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// Sign what TUF clients follow, with the key that is kept offline
+    #[command(subcommand)]
+    Tuf(TufCommand),
+}
+
+#[derive(Subcommand)]
+enum TufCommand {
+    /// Sign the trust files in DIR/trust for TUF clients, where they changed, and renew what would end
+    ///
+    /// After a change of keys or logs: `export-trust DIR --output DIR/trust`, then this with the offline key at hand. A
+    /// running server publishes the result within a minute. DIR may also be a folder on another machine, with copies of
+    /// the instance's tuf/ and trust/; copy tuf/ back afterwards.
+    Sign(SignArguments),
 }
 
 #[tokio::main]
@@ -63,6 +78,7 @@ async fn main() -> ExitCode {
         Command::Run { dir } => run::run(&dir).await,
         Command::CheckConfig { dir } => check::check(&dir),
         Command::ExportTrust { dir, output } => export::export(&dir, output.as_deref()),
+        Command::Tuf(TufCommand::Sign(arguments)) => tuf::sign(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,10 +101,13 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut texts = vec![command.render_long_help().to_string()];
-        for name in ["init", "run", "check-config", "export-trust"] {
+        for name in ["init", "run", "check-config", "export-trust", "tuf"] {
             let mut subcommand = command.find_subcommand_mut(name).unwrap().clone().term_width(100);
             texts.push(format!("==== {name}\n\n{}", subcommand.render_long_help()));
         }
+        let sign = command.find_subcommand_mut("tuf").and_then(|tuf| tuf.find_subcommand_mut("sign"));
+        let mut sign = sign.unwrap().clone().term_width(100);
+        texts.push(format!("==== tuf sign\n\n{}", sign.render_long_help()));
         let text = texts.join("\n");
         insta::assert_snapshot!(text);
     }

@@ -19,7 +19,8 @@ use chancery_tlog::server::store::{Rocks, Store};
 use chancery_tlog::server::{rekor_v1, rekor_v2};
 
 use crate::config::{BaseUrl, CaConfig, Config, Dialect, Face, LogConfig, RemoteLogConfig, TimestampConfig};
-use crate::trust::{Identity, LogIdentity};
+use crate::trust::{self, Document, Identity, LogIdentity};
+use crate::tuf::TufRole;
 
 /// An instance with its keys in memory.
 pub(crate) struct Instance {
@@ -31,6 +32,8 @@ pub(crate) struct Instance {
     pub(crate) logs: Vec<LogRole>,
     /// The timestamp authority.
     pub(crate) timestamp: Option<TimestampRole>,
+    /// The TUF repository.
+    pub(crate) tuf: Option<TufRole>,
 }
 
 /// A certificate authority that can sign.
@@ -106,7 +109,16 @@ impl Instance {
         let logs = config.logs.iter().map(log).collect::<anyhow::Result<_>>()?;
         let timestamp =
             config.timestamp.as_ref().map(|config| TimestampRole::load(config, passphrase)).transpose()?;
-        Ok(Self { config, ca, logs, timestamp })
+        let tuf =
+            config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, passphrase)).transpose()?;
+        Ok(Self { config, ca, logs, timestamp, tuf })
+    }
+
+    /// All files that the instance publishes about itself, with the root of its TUF repository.
+    pub(crate) fn documents(&self) -> anyhow::Result<Vec<Document>> {
+        let mut documents = trust::documents(&self.identity()?);
+        documents.extend(self.tuf.as_ref().map(TufRole::root_document).transpose()?);
+        Ok(documents)
     }
 
     /// What the instance publishes about itself.

@@ -32,7 +32,7 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
         Some(settings) => Some(Listener::bind(&settings, &Limits::default()).await.context("metrics")?),
         None => None,
     };
-    let Application { router, sequencers } = compose::application(instance, &clock).await?;
+    let Application { router, sequencers, tuf } = compose::application(instance, &clock).await?;
 
     let accepting = CancellationToken::new();
     let mut servers = JoinSet::new();
@@ -40,6 +40,13 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     servers.spawn(serve(listener, router, accepting.clone()));
     if let Some(listener) = metrics_listener {
         servers.spawn(serve(listener, metrics::router(recorder.clone()), accepting.clone()));
+    }
+    if let Some(publisher) = tuf {
+        let stop = accepting.clone();
+        servers.spawn(async move {
+            publisher.run(stop).await;
+            Ok(())
+        });
     }
     let upkeep = recorder.upkeep(accepting.clone());
     servers.spawn(async {

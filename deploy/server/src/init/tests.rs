@@ -39,7 +39,7 @@ async fn a_new_instance_has_no_problems_and_its_keys_are_private() {
     assert_eq!(mode(&dir), 0o700);
     let keys: Vec<_> =
         std::fs::read_dir(dir.join("keys")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(keys.len(), 9);
+    assert_eq!(keys.len(), 11);
     assert!(keys.iter().all(|key| mode(key) == 0o600), "{keys:?}");
 }
 
@@ -90,6 +90,10 @@ async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
         "/api/v2/tile/entries/000.p/1",
         "/api/v1/timestamp/certchain",
         "/.well-known/chancery/ct.pub",
+        "/.well-known/chancery/tuf-root.json",
+        "/tuf/1.root.json",
+        "/tuf/1.targets.json",
+        "/tuf/timestamp.json",
         "/.well-known/chancery/rekor-v2.pub",
         "/.well-known/chancery/tsa-chain.pem",
     ] {
@@ -198,6 +202,26 @@ async fn a_passphrase_encrypts_every_key_and_is_needed_again() {
     std::fs::write(&secret, "wrong\n").unwrap();
     let refused = check::findings(&dir).err().unwrap().to_string();
     assert!(refused.contains("ca.key"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_tuf_repository_that_is_gone_or_damaged_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &[]).await.unwrap();
+    for damage in ["tuf/1.targets.json", "tuf"] {
+        if damage == "tuf" {
+            std::fs::remove_dir_all(dir.join(damage)).unwrap();
+        } else {
+            std::fs::write(dir.join(damage), "{}").unwrap();
+        }
+        let findings = check::findings(&dir).unwrap();
+        assert_eq!(findings.problems, 1, "{:?}", findings.lines);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
+        let refused = compose::application(instance, &clock).await.err().unwrap();
+        assert!(format!("{refused:#}").contains("restore the folder"), "{refused:#}");
+    }
 }
 
 #[tokio::test]
