@@ -233,12 +233,24 @@ impl MessageSignature {
 }
 
 impl LogEntry {
+    /// Parses one `TransparencyLogEntry`, as Rekor v2 answers.
+    pub fn parse(json: &[u8]) -> Result<Self, BundleError> {
+        let wire: wire::TransparencyLogEntry =
+            serde_json::from_slice(json).map_err(|error| BundleError::Json(error.to_string()))?;
+        log_entry(wire, Version::V0_3)
+    }
+
+    /// Whether it says to be of the Rekor v2 dialect; its leaf must say so too.
+    pub fn is_rekor_v2(&self) -> bool {
+        matches!((self.kind.as_str(), self.version.as_str()), ("hashedrekord" | "dsse", "0.0.2"))
+    }
+
     fn to_wire(&self) -> wire::TransparencyLogEntry {
         wire::TransparencyLogEntry {
             log_index: wire::Int64(self.index),
             log_id: wire::LogId { key_id: Base64(self.log_id.to_vec()) },
             kind_version: wire::KindVersion { kind: self.kind.clone(), version: self.version.clone() },
-            integrated_time: wire::Int64(self.integrated_time.unwrap_or_default()),
+            integrated_time: self.integrated_time.map(wire::Int64),
             inclusion_promise: self
                 .promise
                 .clone()
@@ -371,7 +383,7 @@ fn log_entry(wire: wire::TransparencyLogEntry, version: Version) -> Result<LogEn
         log_id,
         kind: wire.kind_version.kind,
         version: wire.kind_version.version,
-        integrated_time: Some(wire.integrated_time.0).filter(|time| *time != 0),
+        integrated_time: wire.integrated_time.map(|time| time.0).filter(|time| *time != 0),
         promise,
         proof,
         body: wire.canonicalized_body.0,

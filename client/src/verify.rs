@@ -13,6 +13,7 @@ mod log;
 mod policy;
 mod provenance;
 mod signature;
+mod time;
 
 pub use identity::Identity;
 pub use policy::{IdentityPolicy, NameRule, Policy, PolicyError, SignerPolicy, SourceUri};
@@ -44,9 +45,9 @@ pub enum Claim {
     InclusionProof,
     /// The log signed the tree that they are in.
     Checkpoint,
-    /// The log signed when it took them (SET), so there is a time of signing.
+    /// A trusted party signed when: the log when it took the entry (SET), or a timestamp authority.
     SigningTime,
-    /// A timestamp authority signed when the signature existed (RFC 3161).
+    /// Every timestamp of the bundle holds (RFC 3161): its authority signed when the signature existed.
     Timestamp,
     /// A trusted authority issued the signing certificate, valid at the time of signing.
     CertificateChain,
@@ -164,16 +165,16 @@ pub fn verify(
     let nothing = Keyring::default();
     let case = Case::open(bundle, artifact, trust.unwrap_or(&nothing), policy);
     let logged = log::judge(&case);
-    let signing_time = case.signing_time(&logged, clock);
-    let certified = certificate::judge(&case, &signing_time);
+    let timed = time::judge(&case, logged.time, clock);
+    let certified = certificate::judge(&case, &timed.at);
     let mut claims = vec![
         finding(Claim::Signature, signature::by_signer(&case)),
         finding(Claim::Artifact, signature::over_artifact(&case)),
         finding(Claim::LogEntry, logged.entry),
         finding(Claim::InclusionProof, logged.inclusion),
         finding(Claim::Checkpoint, logged.checkpoint),
-        finding(Claim::SigningTime, logged.time.and_then(|found| time_outcome(found, &signing_time))),
-        finding(Claim::Timestamp, timestamps(&case)),
+        finding(Claim::SigningTime, timed.signing_time),
+        finding(Claim::Timestamp, timed.timestamp),
         finding(Claim::CertificateChain, certified.chain),
         finding(Claim::CertificateLog, certified.log),
         finding(Claim::Identity, identity::expected(&case)),
@@ -189,7 +190,7 @@ pub fn verify(
         artifact: artifact.name(),
         claims,
         identity: case.certificate().map(Identity::of),
-        signed_at: signing_time.ok().flatten().map(Timestamp::to_rfc3339),
+        signed_at: timed.at.ok().flatten().map(Timestamp::to_rfc3339),
         statement: case.statement.and_then(Result::ok),
     }
 }
@@ -276,51 +277,5 @@ impl<'a> Case<'a> {
                 Err("the bundle is signed with a key, but a certificate was expected".to_owned())
             }
         }
-    }
-
-    /// When the signature was made: by the log, or `None` for keys that need no time. Where the trusted root
-    /// names nobody who could tell, the certificate is judged now.
-    fn signing_time(&self, logged: &log::Logged, clock: &dyn Clock) -> Result<Option<Timestamp>, Refusal> {
-        if let Ok(Some(time)) = logged.time {
-            return Ok(Some(time));
-        }
-        logged.time.as_ref().map_err(Clone::clone)?;
-        if self.certificate().is_none() {
-            return Ok(None);
-        }
-        if self.trust.logs.is_empty() && self.trust.timestamp_authorities.is_empty() {
-            return Ok(Some(clock.now()));
-        }
-        if self.bundle.timestamps.is_empty() {
-            return Err("no trusted time: the log entry has no signed entry timestamp (SET)".to_owned());
-        }
-        Err("no trusted time: this version reads log entries' times, not yet RFC 3161 timestamps".to_owned())
-    }
-}
-
-/// KNOWN LIMIT: timestamps are not read yet. Where the trusted root lists an authority that could have made them
-/// they are refused, because a timestamp that contradicts the rest must not pass.
-fn timestamps(case: &Case<'_>) -> Result<Outcome, Refusal> {
-    match case.bundle.timestamps.len() {
-        0 => not_required("the bundle has none"),
-        _ if case.certificate().is_none() => not_required("a key needs no time of signing"),
-        _ if !case.trust.timestamp_authorities.is_empty() => {
-            Err("the bundle has RFC 3161 timestamps, which this version cannot verify yet".to_owned())
-        }
-        count => not_required(format!("{count} in the bundle, but no timestamp authority is trusted")),
-    }
-}
-
-fn time_outcome(
-    found: Option<Timestamp>,
-    signing_time: &Result<Option<Timestamp>, Refusal>,
-) -> Result<Outcome, Refusal> {
-    match (found, signing_time) {
-        (Some(time), _) => proven(format!("{time}, signed by the log")),
-        (None, Ok(None)) => not_required("a key needs no time of signing"),
-        (None, Ok(Some(now))) => {
-            not_required(format!("no log or timestamp authority is trusted: judged at {now}"))
-        }
-        (None, Err(why)) => Err(why.clone()),
     }
 }

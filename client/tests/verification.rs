@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod fixture;
+#[path = "verification/rekor_v2.rs"]
+mod rekor_v2;
 #[path = "verification/tampering.rs"]
 mod tampering;
+#[path = "verification/timestamps.rs"]
+mod timestamps;
 
 use chancery::artifact::Artifact;
 use chancery::bundle::wire::Base64;
@@ -457,23 +461,6 @@ fn a_key_bundle_verifies_with_its_key_alone() {
     assert!(matches!(outcome(&report, Claim::LogEntry), Outcome::NotRequired(_)));
     let unlogged = Bundle { entries: vec![], ..bundle };
     assert_refused(&judge(&unlogged, &instance.trust(), &Policy::key(key)), Claim::LogEntry, "no log entry");
-}
-
-#[test]
-fn rekor_v2_and_timestamps_are_refused_in_words() {
-    let instance = TestInstance::new();
-    let mut bundle = instance.signature();
-    bundle.entries[0].version = "0.0.2".to_owned();
-    assert_refused(&judge(&bundle, &instance.trust(), &workflow_policy()), Claim::LogEntry, "Rekor v2");
-    let mut bundle = instance.signature();
-    bundle.timestamps = vec![vec![0x30, 0]];
-    assert_verified(&judge(&bundle, &instance.trust(), &workflow_policy()));
-    let mut root = instance.trusted_root();
-    root["timestampAuthorities"] = root["certificateAuthorities"].clone();
-    let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
-    assert_refused(&judge(&bundle, &trust, &workflow_policy()), Claim::Timestamp, "RFC 3161");
-    bundle.entries[0].promise = None;
-    assert_refused(&judge(&bundle, &instance.trust(), &workflow_policy()), Claim::SigningTime, "RFC 3161");
 }
 
 #[test]

@@ -151,8 +151,9 @@ pub struct TransparencyLogEntry {
     pub log_id: LogId,
     /// What the body is.
     pub kind_version: KindVersion,
-    /// Seconds since the epoch; 0 if the log gives no time.
-    pub integrated_time: Int64,
+    /// Seconds since the epoch; 0, null or absent if the log gives no time. Absent is how sigstore-go writes that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integrated_time: Option<Int64>,
     /// The log's promise to include the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inclusion_promise: Option<InclusionPromise>,

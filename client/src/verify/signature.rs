@@ -16,9 +16,12 @@ pub(super) fn by_signer(case: &Case<'_>) -> Result<Outcome, Refusal> {
         }
         Content::Envelope(envelope) => {
             let signed = envelope.signed_bytes();
-            // By the key's default hash, or by SHA-256 as Rekor v1 and older clients do for every curve.
-            key.verify(kind.default_hash(), &signed, envelope.signature())
-                .or_else(|_| key.verify(HashAlgorithm::Sha256, &signed, envelope.signature()))
+            let (hash, signature) = (kind.default_hash(), envelope.signature());
+            // By the key's default hash, or by SHA-256 as Rekor v1 and older clients do for every curve, or as
+            // prehashed: that is Ed25519ph, the only Ed25519 that Rekor v2 takes.
+            key.verify(hash, &signed, signature)
+                .or_else(|_| key.verify(HashAlgorithm::Sha256, &signed, signature))
+                .or_else(|_| key.verify_digest(hash, &hash.digest(&signed), signature))
                 .map_err(|error| error.to_string())?;
             proven(format!("{kind} over the statement"))
         }

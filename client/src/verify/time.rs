@@ -1,0 +1,122 @@
+//! Claims about time: what logs (SET) and timestamp authorities (RFC 3161) signed about when the signature existed.
+//!
+//! Every time that a trusted party states must lie in the certificate's life; the certificate is judged at the
+//! earliest. Rekor v2 states none, so a certificate in such a log needs a timestamp.
+
+use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::timestamp::{Expected, TimestampError, VerifiedTimestamp, verify_response};
+
+use super::{Case, Outcome, Refusal, not_required, proven, untrusted};
+
+/// How the claims about time came out.
+pub(super) struct Timed {
+    pub(super) signing_time: Result<Outcome, Refusal>,
+    pub(super) timestamp: Result<Outcome, Refusal>,
+    /// When to judge the certificate; `None` for keys that need no time.
+    pub(super) at: Result<Option<Timestamp>, Refusal>,
+}
+
+/// `logged` is what the log said.
+pub(super) fn judge(case: &Case<'_>, logged: Result<Option<Timestamp>, Refusal>, clock: &dyn Clock) -> Timed {
+    let stamps = stamps(case);
+    let known = match (logged, &stamps) {
+        (Err(why), _) => Err(why),
+        (Ok(None), Err(_)) => {
+            Err("no trusted time: the timestamp that would give one does not hold".to_owned())
+        }
+        // A timestamp that does not hold refuses the bundle; the rest is still judged, by the log's word.
+        (Ok(logged), stamps) => {
+            let stamped = stamps.as_ref().ok().and_then(|(_, earliest)| *earliest);
+            known(case, logged, stamped, clock)
+        }
+    };
+    let timestamp = stamps.map(|(outcome, _)| outcome);
+    match known {
+        Ok((outcome, at)) => Timed { signing_time: Ok(outcome), timestamp, at: Ok(at) },
+        Err(why) => Timed { signing_time: Err(why.clone()), timestamp, at: Err(why) },
+    }
+}
+
+/// When the certificate is judged, and by whose word.
+fn known(
+    case: &Case<'_>,
+    logged: Option<Timestamp>,
+    stamped: Option<Timestamp>,
+    clock: &dyn Clock,
+) -> Result<(Outcome, Option<Timestamp>), Refusal> {
+    let proven =
+        |time: Timestamp, by: &str| Ok((Outcome::Proven(format!("{time}, signed by {by}")), Some(time)));
+    match (logged, stamped) {
+        (Some(logged), None) => proven(logged, "the log"),
+        (None, Some(stamped)) => proven(stamped, "a timestamp authority"),
+        (Some(logged), Some(stamped)) => {
+            proven(logged.min(stamped), "the log and a timestamp authority, the earlier")
+        }
+        (None, None) if case.certificate().is_none() => {
+            Ok((Outcome::NotRequired("a key needs no time of signing".to_owned()), None))
+        }
+        (None, None) if case.trust.logs.is_empty() && case.trust.timestamp_authorities.is_empty() => {
+            let now = clock.now();
+            let why = format!("no log or timestamp authority is trusted: judged at {now}");
+            Ok((Outcome::NotRequired(why), Some(now)))
+        }
+        (None, None) => Err(nobody_tells(case)),
+    }
+}
+
+fn nobody_tells(case: &Case<'_>) -> Refusal {
+    let log = match case.bundle.entries.first() {
+        None => "there is no log entry",
+        Some(entry) if entry.is_rekor_v2() => "Rekor v2 states none",
+        Some(_) => "the log entry has no signed entry timestamp (SET)",
+    };
+    let stamp = if case.bundle.timestamps.is_empty() {
+        "the bundle has no RFC 3161 timestamp"
+    } else {
+        "the trusted root lists no authority for its RFC 3161 timestamps"
+    };
+    format!("no trusted time: {log}, and {stamp}")
+}
+
+/// The claim about the timestamps, and the earliest of them: all must hold, not one of them.
+fn stamps(case: &Case<'_>) -> Result<(Outcome, Option<Timestamp>), Refusal> {
+    let (responses, authorities) = (&case.bundle.timestamps, &case.trust.timestamp_authorities);
+    if responses.is_empty() {
+        return Ok((not_required("the bundle has none")?, None));
+    }
+    if authorities.is_empty() {
+        let why = format!("{} in the bundle, but no timestamp authority is trusted", responses.len());
+        return Ok((not_required(why)?, None));
+    }
+    let mut known: Vec<VerifiedTimestamp> = Vec::with_capacity(responses.len());
+    for response in responses {
+        let stamp =
+            verify_response(response, case.bundle.signature(), authorities.as_slice(), Expected::default());
+        let stamp = stamp.map_err(|error| match error {
+            TimestampError::UnknownSigner => untrusted(error, authorities),
+            error => error.to_string(),
+        })?;
+        if known.iter().any(|other| (&other.signer, &other.serial) == (&stamp.signer, &stamp.serial)) {
+            return Err("the bundle has the same timestamp twice".to_owned());
+        }
+        case.within_life(stamp.time)?;
+        known.push(stamp);
+    }
+    let told: Vec<String> =
+        known.iter().map(|stamp| format!("{} by {}", stamp.time, stamp.signer.subject())).collect();
+    Ok((proven(told.join("; "))?, known.iter().map(|stamp| stamp.time).min()))
+}
+
+impl Case<'_> {
+    /// Refuses a time at which the signing certificate was not valid.
+    pub(super) fn within_life(&self, time: Timestamp) -> Result<(), Refusal> {
+        match self.certificate() {
+            Some(certificate) if !certificate.is_valid_at(time) => Err(format!(
+                "signed at {time}, outside of the certificate's life from {} to {}",
+                certificate.not_before(),
+                certificate.not_after()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
