@@ -76,6 +76,8 @@ pub enum Purpose {
     IdentityToken,
     /// To get a certificate.
     CertificateAuthority,
+    /// To get a timestamp of a signature.
+    TimestampAuthority,
     /// To log a signature.
     TransparencyLog,
 }
@@ -86,6 +88,7 @@ impl fmt::Display for Purpose {
             Self::Instance => "instance",
             Self::IdentityToken => "identity token",
             Self::CertificateAuthority => "certificate authority",
+            Self::TimestampAuthority => "timestamp authority",
             Self::TransparencyLog => "transparency log",
         })
     }
@@ -108,18 +111,30 @@ pub struct Request {
     method: Method,
     url: Url,
     bearer: Option<String>,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
+    /// Of the body.
+    content_type: &'static str,
+    /// What the answer may be.
+    accept: &'static str,
 }
+
+const JSON: &str = "application/json";
 
 impl Request {
     /// GET.
     pub fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, bearer: None, body: None }
+        Self { method: Method::GET, url, bearer: None, body: None, content_type: JSON, accept: JSON }
     }
 
     /// POST of JSON.
     pub fn post(url: Url, json: &serde_json::Value) -> Self {
-        Self { method: Method::POST, url, bearer: None, body: Some(json.to_string()) }
+        let body = Some(json.to_string().into_bytes());
+        Self { method: Method::POST, url, bearer: None, body, content_type: JSON, accept: JSON }
+    }
+
+    /// POST of bytes of a media type, for an answer of another one.
+    pub fn post_bytes(url: Url, content_type: &'static str, body: Vec<u8>, accept: &'static str) -> Self {
+        Self { method: Method::POST, url, bearer: None, body: Some(body), content_type, accept }
     }
 
     /// With a bearer token.
@@ -219,9 +234,9 @@ impl Guard {
             builder = builder.bearer_auth(token);
         }
         if let Some(body) = &request.body {
-            builder = builder.header("content-type", "application/json").body(body.clone());
+            builder = builder.header("content-type", request.content_type).body(body.clone());
         }
-        let mut response = builder.header("accept", "application/json").send().await.map_err(network)?;
+        let mut response = builder.header("accept", request.accept).send().await.map_err(network)?;
         let status = response.status();
         if status.is_redirection() {
             return Err(HttpError::Redirect(host));

@@ -3,16 +3,19 @@
 //! The file keeps the served bytes and their SHA-256; it is refused if they no longer agree. An instance is
 //! replaced only when asked to, since whoever swaps it decides what verifies.
 
+mod services;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::merkle::Hash;
-use chancery_tlog::trust::{ClientTrustConfig, Keyring, Service, SigningConfig, TrustError};
+use chancery_tlog::trust::{ClientTrustConfig, Keyring, SigningConfig, TrustError};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use self::services::{Dialect, LogService, Services};
 use crate::guard::{Guard, GuardError, HttpError, Purpose, Request, join};
 
 /// Where an instance serves its trust configuration.
@@ -102,15 +105,6 @@ struct PinnedFile {
     sha256: String,
     pinned_at: String,
     client_trust_config: String,
-}
-
-/// Where to sign, resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Services {
-    /// Certificate authority.
-    pub authority: Url,
-    /// Attestation log, Rekor v1; `None` if the instance has none.
-    pub log: Option<Url>,
 }
 
 impl Instance {
@@ -207,47 +201,8 @@ impl Instance {
 
     /// Where to sign at `now`.
     pub fn services(&self, now: Timestamp) -> Result<Services, InstanceError> {
-        let authority = choose(&self.signing.ca_urls, 1, now)?
-            .ok_or_else(|| InstanceError::Services("it names no usable certificate authority".to_owned()))?;
-        let log = choose(&self.signing.rekor_tlog_urls, 1, now)?;
-        if log.is_none() && !self.signing.rekor_tlog_urls.is_empty() {
-            let why = "it names no Rekor v1 log; this version cannot write to other logs yet";
-            return Err(InstanceError::Services(why.to_owned()));
-        }
-        let wanted = &self.signing.rekor_tlog_config;
-        let several = wanted.selector == "EXACT" && wanted.count.unwrap_or(1) > 1
-            || wanted.selector == "ALL" && self.signing.rekor_tlog_urls.len() > 1;
-        if several {
-            let why = "it asks for entries in several logs, which this version cannot make yet";
-            return Err(InstanceError::Services(why.to_owned()));
-        }
-        Ok(Services { authority, log })
+        Services::choose(&self.signing, now)
     }
-}
-
-impl Services {
-    /// The endpoints to list in a guard.
-    pub fn endpoints(&self) -> Vec<(Purpose, &Url)> {
-        let log = self.log.iter().map(|url| (Purpose::TransparencyLog, url));
-        [(Purpose::CertificateAuthority, &self.authority)].into_iter().chain(log).collect()
-    }
-}
-
-/// The service of an API version that is valid at `now`; of several the newest.
-fn choose(services: &[Service], version: u32, now: Timestamp) -> Result<Option<Url>, InstanceError> {
-    let mut newest: Option<(Timestamp, &Service)> = None;
-    for service in services.iter().filter(|service| service.major_api_version == version) {
-        let validity = service.valid_for.validity()?;
-        if validity.contains(now) && newest.is_none_or(|(start, _)| start <= validity.start) {
-            newest = Some((validity.start, service));
-        }
-    }
-    newest
-        .map(|(_, service)| {
-            Url::parse(&service.url)
-                .map_err(|_| InstanceError::Services(format!("`{}` is not a URL", service.url)))
-        })
-        .transpose()
 }
 
 /// Writes a file as a whole or not at all.

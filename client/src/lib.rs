@@ -1,8 +1,8 @@
 //! Chancery's client: make SLSA provenance and signatures against a private Sigstore, and verify those of any.
 //!
 //! Signing, from the outside in: [`instance`] says which instance is pinned, [`guard`] is the only way to a
-//! network, [`identity_token`] gets the CI job's token, [`fulcio`] and [`rekor`] are the two services, and
-//! [`sign`] puts them together and verifies what it made before anything is written.
+//! network, [`identity_token`] gets the CI job's token, [`fulcio`], [`timestamp`], [`rekor`] and [`rekor_v2`] are the
+//! services, and [`sign`] puts them together and verifies what it made before anything is written.
 //!
 //! Verifying needs no network at all: [`bundle`] parses hostile input, [`chancery_tlog::trust`] reads what to trust,
 //! and [`verify`] is the list of claims that must all hold. [`dsse`], [`statement`] and [`slsa`] are the formats
@@ -20,7 +20,9 @@ pub mod guard;
 pub mod identity_token;
 pub mod instance;
 pub mod rekor;
+pub mod rekor_v2;
 pub mod sign;
 pub mod slsa;
 pub mod statement;
+pub mod timestamp;
 pub mod verify;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::bundle::{InclusionProof, LogEntry, MAX_PROOF};
+use crate::bundle::{BundleError, InclusionProof, LogEntry, MAX_PROOF};
 use crate::dsse::Envelope;
 use crate::guard::{Guard, HttpError, Request, join};
 
@@ -31,6 +31,15 @@ pub enum RekorError {
     /// Its answer makes no sense.
     #[error("the transparency log's answer: {0}")]
     Answer(&'static str),
+    /// It has the entry, and does not hand it out (Rekor v2).
+    #[error(
+        "the transparency log has this entry already and does not hand it out ({0}): an answer was lost on its way; \
+         sign again, which makes a new signature"
+    )]
+    Exists(String),
+    /// Its answer is no entry of Rekor v2.
+    #[error("the transparency log's answer: {0}")]
+    Entry(BundleError),
 }
 
 /// An entry to be logged.

@@ -1,7 +1,9 @@
-//! Signing: a certificate from the authority, a signature, a log entry, a bundle, and the proof that it verifies.
+//! Signing: a certificate from the authority, a signature, timestamps of it, log entries, a bundle, and the proof that
+//! it verifies.
 //!
 //! Nothing that a service answers is believed. The certificate is checked against the pinned root before the key
-//! signs anything, and a bundle is handed out only after the verifier that everybody uses has accepted it.
+//! signs anything, each timestamp before a log entry stands for good, and a bundle is handed out only after the
+//! verifier that everybody uses has accepted it.
 
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::Clock;
@@ -15,11 +17,13 @@ use crate::ephemeral::{EphemeralKey, EphemeralKeyError};
 use crate::fulcio::{FulcioError, request_certificate};
 use crate::guard::Guard;
 use crate::identity_token::IdentityToken;
-use crate::instance::{Instance, InstanceError, Services};
+use crate::instance::{Dialect, Instance, InstanceError, Services};
 use crate::rekor::{self, ProposedEntry, RekorError};
+use crate::rekor_v2::{self, HashedRekordRequest};
 use crate::slsa::Provenance;
 use crate::statement::{Statement, StatementError};
-use crate::verify::{self, Identity, NameRule, Policy};
+use crate::timestamp::{self, TimestampingError};
+use crate::verify::{self, Identity, NameRule, Policy, Report};
 
 /// Why nothing was signed, or what was signed is not handed out.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +34,10 @@ pub enum SigningError {
     /// The certificate authority.
     #[error(transparent)]
     Fulcio(#[from] FulcioError),
-    /// The log.
+    /// A timestamp authority.
+    #[error(transparent)]
+    Timestamp(#[from] TimestampingError),
+    /// A log.
     #[error(transparent)]
     Rekor(#[from] RekorError),
     /// The key.
@@ -97,43 +104,67 @@ impl<'a> Session<'a> {
     pub async fn attest(&self, statement: &Statement) -> Result<Bundle, SigningError> {
         self.check_builder(statement)?;
         let payload = statement.encode()?;
-        let signature = self.key.sign(&dsse::pae(dsse::IN_TOTO, &payload))?;
-        let envelope = Envelope::new(dsse::IN_TOTO, payload, signature);
-        let entry = ProposedEntry::dsse(&envelope, &self.certificate);
-        self.bundle(Content::Envelope(envelope), &entry).await
+        let digest = HashAlgorithm::Sha256.digest(&dsse::pae(dsse::IN_TOTO, &payload));
+        let signature = self.key.sign_digest(&digest)?;
+        self.bundle(Content::Envelope(Envelope::new(dsse::IN_TOTO, payload, signature)), &digest).await
     }
 
     /// Signs an artifact.
     pub async fn sign(&self, artifact: &Artifact) -> Result<Bundle, SigningError> {
         let digest = artifact.digest(HashAlgorithm::Sha256).ok_or(SigningError::NoSha256)?;
         let signature = self.key.sign_digest(digest)?;
-        let entry = ProposedEntry::hashedrekord(digest, &signature, &self.certificate);
-        let digest = Some((HashAlgorithm::Sha256, digest.to_vec()));
-        self.bundle(Content::Message(MessageSignature { digest, signature }), &entry).await
+        let named = Some((HashAlgorithm::Sha256, digest.to_vec()));
+        self.bundle(Content::Message(MessageSignature { digest: named, signature }), digest).await
     }
 
-    /// Verifies a bundle that this session made as everybody would, for one of its artifacts.
-    pub fn check(&self, bundle: &Bundle, artifact: &Artifact) -> Result<(), SigningError> {
+    /// Verifies a bundle that this session made as everybody would, for one of its artifacts; what that found.
+    pub fn check(&self, bundle: &Bundle, artifact: &Artifact) -> Result<Report, SigningError> {
         let mut policy = Policy::identity(NameRule::Exact(self.name.clone()), &self.issuer);
         if matches!(bundle.content, Content::Envelope(_)) {
             policy = policy.with_builder(&self.name);
         }
         let report = verify::verify(bundle, artifact, Some(&self.instance.trust), &policy, self.clock);
         if report.verified {
-            return Ok(());
+            return Ok(report);
         }
         let refusals: Vec<String> =
             report.refusals().map(|(claim, why)| format!("{}: {why}", claim.title())).collect();
         Err(SigningError::Unverifiable(refusals.join("; ")))
     }
 
-    async fn bundle(&self, content: Content, entry: &ProposedEntry) -> Result<Bundle, SigningError> {
-        let entries = match &self.services.log {
-            Some(log) => vec![rekor::add(self.guard, log, entry).await?],
-            None => Vec::new(),
-        };
+    /// Timestamps first: a log entry cannot be taken back.
+    async fn bundle(&self, content: Content, digest: &[u8]) -> Result<Bundle, SigningError> {
         let signer = SigningMaterial::Certificate(Box::new(self.certificate.clone()));
-        Ok(Bundle { version: Version::V0_3, signer, entries, timestamps: Vec::new(), content })
+        let (entries, timestamps) = (Vec::new(), Vec::new());
+        let mut bundle = Bundle { version: Version::V0_3, signer, entries, timestamps, content };
+        for authority in &self.services.timestamp_authorities {
+            let stamp = timestamp::stamp(self.guard, authority, bundle.signature(), &self.instance.trust);
+            bundle.timestamps.push(stamp.await?);
+        }
+        for log in &self.services.logs {
+            let entry = match log.dialect {
+                Dialect::RekorV1 => {
+                    let proposed = self.proposed(&bundle.content, digest);
+                    rekor::add(self.guard, &log.url, &proposed).await?
+                }
+                Dialect::RekorV2 => {
+                    let request = HashedRekordRequest::new(digest, bundle.signature(), &self.certificate);
+                    rekor_v2::add(self.guard, &log.url, &request).await?
+                }
+            };
+            bundle.entries.push(entry);
+        }
+        Ok(bundle)
+    }
+
+    /// What a Rekor v1 log gets: the artifact's digest with its signature, or the envelope.
+    fn proposed(&self, content: &Content, digest: &[u8]) -> ProposedEntry {
+        match content {
+            Content::Message(message) => {
+                ProposedEntry::hashedrekord(digest, &message.signature, &self.certificate)
+            }
+            Content::Envelope(envelope) => ProposedEntry::dsse(envelope, &self.certificate),
+        }
     }
 
     /// A builder id is the certificate's name, or the pair would mean nothing to a verifier.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 use chancery::instance::Instance;
-use fixture::services::{Quirks, Services, client_trust_config, entry_id, token};
+use fixture::services::{Quirks, Services, client_trust_config, client_trust_config_v2, entry_id, token};
 use fixture::{ARTIFACT, BUILDER, PROVIDER, REPOSITORY, TestInstance};
 use serde_json::Value;
 
@@ -187,6 +187,13 @@ fn a_public_instance_is_refused_before_the_token_endpoint_is_touched() {
             }
         }
     }
+    let stamps = "https://timestamp.sigstore.dev";
+    let private = client_trust_config_v2(&root, "https://chancery.example");
+    desk.pin(private.replace("https://chancery.example/api/v1/timestamp", stamps));
+    let mut run = desk.command();
+    run.args(["sign", "app.txt"]).env("GITHUB_ACTIONS", "true");
+    run.env("ACTIONS_ID_TOKEN_REQUEST_URL", &url).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "runner");
+    assert_said(&said(&mut run), 2, &["`timestamp.sigstore.dev` is a public instance"]);
     assert_eq!(endpoint.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     assert!(!desk.path("app.txt.sigstore.json").exists());
 }
@@ -259,6 +266,109 @@ fn a_log_that_answers_wrongly_gets_no_bundle_written() {
 }
 
 #[test]
+fn an_instance_of_rekor_v2_gets_a_timestamp_and_then_the_entry() {
+    let (desk, services) = (Desk::new(), Services::start_with(Quirks { v2: true, ..Quirks::default() }));
+    desk.pin(services.client_trust_config());
+    let mut run = desk.command();
+    run.args(["attest", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+    let words =
+        ["timestamp authority", "timestamp by http://127.0.0.1", "logged at index 2 of", "(Rekor v2)"];
+    assert_said(&said(&mut run), 0, &words);
+    assert_eq!(
+        services.requests(),
+        [
+            "POST /api/v2/signingCert HTTP/1.1",
+            "POST /api/v1/timestamp HTTP/1.1",
+            "POST /api/v2/log/entries HTTP/1.1",
+        ]
+    );
+    let verified = desk.run(&[&["verify", "app.txt"][..], &SIGNER].concat());
+    assert_said(&verified, 0, &[]);
+    for words in [
+        "hashedrekord 0.0.2 at index 2",
+        "signed by a timestamp authority",
+        "by O=Test, CN=Chancery Timestamp",
+    ] {
+        assert!(verified.stdout.contains(words), "{}", verified.stdout);
+    }
+    fs::write(desk.path("token"), token()).unwrap();
+    let arguments = ["sign", "app.txt", "--identity-token-file", "token", "--output", "json"];
+    let signed = desk.run(&arguments);
+    assert_said(&signed, 0, &[]);
+    let report: Value = serde_json::from_str(&signed.stdout).unwrap();
+    assert_eq!(
+        (&report["logEntries"][0]["dialect"], &report["logEntries"][0]["index"]),
+        (&"rekor-v2".into(), &2.into())
+    );
+    assert_eq!(report["timestampAuthorities"][0], format!("{}/api/v1/timestamp", services.url));
+    assert_eq!(report["contacted"][0]["purposes"][1], "timestamp-authority");
+    assert_said(&desk.run(&[&["verify", "app.txt"][..], &SIGNER].concat()), 0, &[]);
+}
+
+#[test]
+fn rekor_v2_without_a_timestamp_authority_is_refused_before_a_token_is_asked_for() {
+    let (desk, services) = (Desk::new(), Services::start_with(Quirks { v2: true, ..Quirks::default() }));
+    let mut config: Value = serde_json::from_str(&services.client_trust_config()).unwrap();
+    config["signingConfig"]["tsaUrls"] = Value::Array(vec![]);
+    desk.pin(config.to_string());
+    let mut run = desk.command();
+    run.args(["sign", "app.txt"]).env("GITHUB_ACTIONS", "true");
+    run.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?api-version=2.0", services.url));
+    run.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "runner");
+    assert_said(&said(&mut run), 2, &["names no timestamp authority"]);
+    assert!(services.requests().is_empty());
+}
+
+#[test]
+fn an_answer_to_another_question_is_no_timestamp_and_nothing_is_logged() {
+    // At the end of the request stand nonce and flag, in its middle the digest.
+    let changes: [(fn(&mut Vec<u8>), &str); 2] = [
+        (|request| *request.iter_mut().rev().nth(3).unwrap() ^= 1, "does not carry the nonce"),
+        (|request| request[40] ^= 1, "not over these bytes"),
+    ];
+    for (change, words) in changes {
+        let quirks = Quirks { v2: true, other_question: Some(change), ..Quirks::default() };
+        let (desk, services) = (Desk::new(), Services::start_with(quirks));
+        desk.pin(services.client_trust_config());
+        let mut run = desk.command();
+        run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+        assert_said(&said(&mut run), 2, &["the timestamp authority's answer", words]);
+        assert!(!services.requests().iter().any(|request| request.contains("/entries")));
+        assert!(!desk.path("app.txt.sigstore.json").exists());
+    }
+}
+
+#[test]
+fn a_rekor_v2_log_that_answers_wrongly_gets_no_bundle_written() {
+    let bends: [(fn(&mut Value), &str); 5] = [
+        (|entry| entry["integratedTime"] = "1790000000".into(), "states no time"),
+        (|entry| entry["inclusionProof"]["hashes"] = Value::Array(vec![]), "not in the tree"),
+        (|entry| entry["logIndex"] = "7".into(), "claims index 7"),
+        (|entry| entry["kindVersion"]["version"] = "0.0.1".into(), "the log entry's body"),
+        (|entry| entry["extra"] = 1.into(), "unknown field"),
+    ];
+    for (bend, words) in bends {
+        let quirks = Quirks { v2: true, bend: Some(bend), ..Quirks::default() };
+        let (desk, services) = (Desk::new(), Services::start_with(quirks));
+        desk.pin(services.client_trust_config());
+        let mut run = desk.command();
+        run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+        assert_said(&said(&mut run), 2, &[words]);
+        assert!(!desk.path("app.txt.sigstore.json").exists());
+    }
+}
+
+#[test]
+fn an_entry_that_a_rekor_v2_log_has_already_says_what_to_do() {
+    let quirks = Quirks { v2: true, conflict: true, ..Quirks::default() };
+    let (desk, services) = (Desk::new(), Services::start_with(quirks));
+    desk.pin(services.client_trust_config());
+    let mut run = desk.command();
+    run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
+    assert_said(&said(&mut run), 2, &["has this entry already", "with index 2", "sign again"]);
+}
+
+#[test]
 fn an_entry_that_the_log_has_already_is_taken_from_there() {
     let (desk, services) =
         (Desk::new(), Services::start_with(Quirks { conflict: true, ..Quirks::default() }));
@@ -296,6 +406,12 @@ fn trust_add_pins_once_and_shows_the_fingerprint() {
     let added = desk.run(&["trust", "add", &first.url]);
     assert_said(&added, 0, &["first use", "pinned in"]);
     assert!(added.stdout.contains("fingerprint        sha256:"));
+    assert!(added.stdout.contains("transparency logs  https://log.example (Rekor v1)"), "{}", added.stdout);
+    assert!(
+        added.stdout.contains(&format!("signatures go to   {}/ (Rekor v1)", first.url)),
+        "{}",
+        added.stdout
+    );
     assert_eq!(desk.run(&["trust", "show"]).stdout, added.stdout);
     assert_said(&desk.run(&["trust", "add", &second.url]), 2, &["another instance is pinned", "--replace"]);
     assert_said(
@@ -307,6 +423,22 @@ fn trust_add_pins_once_and_shows_the_fingerprint() {
     assert_said(&desk.run(&["trust", "add", &second.url, "--replace"]), 0, &[]);
     assert_said(&desk.run(&["trust", "add", "http://chancery.example"]), 2, &["plain http", "https"]);
     assert_said(&desk.run(&["trust", "add", "https://tuf-repo.github.com"]), 2, &["public instance"]);
+}
+
+#[test]
+fn trust_show_names_dialects_and_timestamp_authorities() {
+    let (desk, services) = (Desk::new(), Services::start_with(Quirks { v2: true, ..Quirks::default() }));
+    desk.pin(services.client_trust_config());
+    let shown = desk.run(&["trust", "show"]).stdout;
+    for line in [
+        "transparency logs  https://log.example (Rekor v1), https://log.example:8443 (Rekor v2)\n".to_owned(),
+        "timestamps by      https://tsa.example/api/v1/timestamp\n".to_owned(),
+        format!("signatures go to   {0}/api/v1/timestamp (timestamp), {0}/ (Rekor v2)\n", services.url),
+    ] {
+        assert!(shown.contains(&line), "`{line}` is not in: {shown}");
+    }
+    let json: Value = serde_json::from_str(&desk.run(&["trust", "show", "--output", "json"]).stdout).unwrap();
+    assert_eq!(json["transparencyLogs"][1]["dialect"], "rekor-v2");
 }
 
 fn chancery_now() -> u64 {

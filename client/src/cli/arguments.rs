@@ -72,17 +72,20 @@ pub(crate) enum Command {
     ///
     /// Several files make one statement with several subjects and one log entry. The bundle is written as
     /// FILE.sigstore.json beside every file, or once to `--bundle`. The provenance says what the job's identity token
-    /// says, in GitHub's own build type
+    /// says, in GitHub's own build type. Logs (Rekor v2 or v1) and timestamp authorities are those that the instance's
+    /// signing config chooses, see `trust show`
     Attest(Attest),
     /// Sign a file
     ///
-    /// The bundle is written as FILE.sigstore.json beside the file, or to `--bundle`
+    /// The bundle is written as FILE.sigstore.json beside the file, or to `--bundle`. Logs (Rekor v2 or v1) and timestamp
+    /// authorities are those that the instance's signing config chooses, see `trust show`
     Sign(Sign),
     /// Verify a file or digest against a bundle, offline
     ///
     /// Every claim that the bundle makes and the trusted root demands is checked, and each is named in the result.
-    /// Bundles of any Sigstore instance verify with that instance's `--trusted-root`. Say who must have signed: a
-    /// certificate identity and its provider, a source, a builder, or a key
+    /// Bundles of any Sigstore instance, with entries of Rekor v1 or v2 and RFC 3161 timestamps, verify with that
+    /// instance's `--trusted-root`. Say who must have signed: a certificate identity and its provider, a source, a
+    /// builder, or a key
     Verify(Box<Verify>),
 }
 
@@ -106,7 +109,7 @@ pub(crate) enum Trust {
         #[arg(long)]
         allow_public_instance: bool,
     },
-    /// Show the pinned instance
+    /// Show the pinned instance: whom it trusts, and where signatures go
     Show,
 }
 

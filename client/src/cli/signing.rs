@@ -12,7 +12,7 @@ use chancery::sign::{Session, SigningError};
 use chancery::slsa;
 use chancery::statement::{MAX_SUBJECTS, Statement, Subject};
 use chancery_tlog::clock::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::arguments::{Attest, Sign, Signer};
 use super::console::Console;
@@ -52,10 +52,12 @@ pub(crate) fn attest(
         let statement = Statement::new(subjects, slsa::PROVENANCE_V1, predicate);
         let session = run.open(&token).await?;
         let bundle = session.attest(&statement).await.map_err(explain)?;
+        let mut signed_at = None;
         for artifact in &artifacts {
-            session.check(&bundle, artifact).map_err(explain)?;
+            signed_at = session.check(&bundle, artifact).map_err(explain)?.signed_at;
         }
-        run.finish(&session, &bundle, &targets(&command.signer, &command.files))
+        let targets = targets(&command.signer, &command.files);
+        run.finish(&session, &bundle, signed_at.as_deref(), &targets)
     })?
 }
 
@@ -71,8 +73,9 @@ pub(crate) fn sign(
         let token = run.token().await?;
         let session = run.open(&token).await?;
         let bundle = session.sign(&artifact).await.map_err(explain)?;
-        session.check(&bundle, &artifact).map_err(explain)?;
-        run.finish(&session, &bundle, &targets(&command.signer, std::slice::from_ref(&command.file)))
+        let report = session.check(&bundle, &artifact).map_err(explain)?;
+        let targets = targets(&command.signer, std::slice::from_ref(&command.file));
+        run.finish(&session, &bundle, report.signed_at.as_deref(), &targets)
     })?
 }
 
@@ -132,7 +135,13 @@ impl<'c> Run<'c> {
     }
 
     /// Writes the bundle and reports the run.
-    fn finish(&self, session: &Session<'_>, bundle: &Bundle, targets: &[PathBuf]) -> Result<(), Failure> {
+    fn finish(
+        &self,
+        session: &Session<'_>,
+        bundle: &Bundle,
+        signed_at: Option<&str>,
+        targets: &[PathBuf],
+    ) -> Result<(), Failure> {
         let json = bundle.to_json();
         for target in targets {
             write_whole(target, json.as_bytes()).map_err(|error| {
@@ -140,19 +149,31 @@ impl<'c> Run<'c> {
             })?;
         }
         let contacts = self.guard.contacts();
-        let entries = bundle.entries.iter();
+        let authorities = &self.services.timestamp_authorities;
+        // One entry per log, in the order of the services.
+        let entries = self.services.logs.iter().zip(&bundle.entries);
         if self.console.is_json() {
-            let log_indexes: Vec<u64> = entries.map(|entry| entry.index).collect();
+            let entries: Vec<Value> = entries
+                .map(|(log, entry)| json!({ "log": log.url, "dialect": log.dialect, "index": entry.index }))
+                .collect();
             return self.console.json(&json!({
                 "bundles": targets,
                 "identity": session.identity(),
                 "instance": { "url": self.instance.url(), "sha256": self.instance.fingerprint() },
-                "logIndexes": log_indexes,
+                "signedAt": signed_at,
+                "timestampAuthorities": authorities,
+                "logEntries": entries,
                 "contacted": contacts,
             }));
         }
-        for entry in entries {
-            self.console.say(&format!("logged at index {}", entry.index));
+        if let Some(time) = signed_at {
+            self.console.say(&format!("signed at {time}"));
+        }
+        for authority in authorities {
+            self.console.say(&format!("timestamp by {authority}"));
+        }
+        for (log, entry) in entries {
+            self.console.say(&format!("logged at index {} of {} ({})", entry.index, log.url, log.dialect));
         }
         for contact in contacts {
             let times =

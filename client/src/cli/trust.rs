@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use chancery::instance::{Instance, InstanceError};
-use chancery_tlog::clock::Clock;
+use chancery::instance::{Dialect, Instance, InstanceError};
+use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::trust::{Listed, TrustedLog};
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::arguments::Trust;
@@ -19,7 +19,7 @@ pub(crate) fn run(
     clock: &dyn Clock,
 ) -> Result<(), Failure> {
     match command {
-        Trust::Show => show(&pinned(folder)?, console),
+        Trust::Show => show(&pinned(folder)?, console, clock.now()),
         Trust::Add { url, sha256, replace, allow_public_instance } => {
             let now = clock.now();
             console.say(&format!("contacting {url}"));
@@ -30,7 +30,7 @@ pub(crate) fn run(
             }
             let path = instance.pin(folder, *replace).map_err(explain)?;
             console.say(&format!("pinned in {}", path.display()));
-            show(&instance, console)
+            show(&instance, console, now)
         }
     }
 }
@@ -48,31 +48,51 @@ fn warn_first_use(url: &Url, console: &Console) {
     console.say(&format!("trusting {host} on first use; compare the fingerprint below with its operators'"));
 }
 
-fn show(instance: &Instance, console: &Console) -> Result<(), Failure> {
+fn show(instance: &Instance, console: &Console, now: Timestamp) -> Result<(), Failure> {
+    let trust = &instance.trust;
     let urls =
         |logs: &Listed<TrustedLog>| -> Vec<String> { logs.iter().map(|log| log.url.clone()).collect() };
-    let trust = &instance.trust;
     let authorities: Vec<String> = trust.authorities.iter().map(|ca| ca.anchor.subject()).collect();
+    let stamps: Vec<String> = trust.timestamp_authorities.iter().map(|tsa| tsa.url.clone()).collect();
     let skipped: Vec<String> = trust.skipped().map(ToString::to_string).collect();
     let fingerprint = format!("sha256:{}", instance.fingerprint());
     if console.is_json() {
+        let logs: Vec<Value> =
+            trust.logs.iter().map(|log| json!({ "url": log.url, "dialect": Dialect::of(log) })).collect();
         return console.json(&json!({
             "url": instance.url(),
             "fingerprint": fingerprint,
             "pinnedAt": instance.pinned_at(),
             "certificateAuthorities": authorities,
             "certificateLogs": urls(&trust.ct_logs),
-            "transparencyLogs": urls(&trust.logs),
+            "transparencyLogs": logs,
+            "timestampAuthorities": stamps,
             "skipped": skipped,
         }));
     }
+    let logs: Vec<String> =
+        trust.logs.iter().map(|log| format!("{} ({})", log.url, Dialect::of(log))).collect();
     console.line(&format!("instance           {}", instance.url()))?;
     console.line(&format!("fingerprint        {fingerprint}"))?;
     console.line(&format!("pinned at          {}", instance.pinned_at()))?;
     console.line(&format!("authorities        {}", authorities.join("; ")))?;
     console.line(&format!("certificate logs   {}", urls(&trust.ct_logs).join(", ")))?;
-    console.line(&format!("transparency logs  {}", urls(&trust.logs).join(", ")))?;
+    console.line(&format!("transparency logs  {}", logs.join(", ")))?;
+    console.line(&format!("timestamps by      {}", stamps.join(", ")))?;
+    console.line(&format!("signatures go to   {}", destination(instance, now)))?;
     skipped.iter().try_for_each(|member| console.line(&format!("cannot be used     {member}")))
+}
+
+/// The logs and timestamp authorities that `sign` and `attest` would use now.
+fn destination(instance: &Instance, now: Timestamp) -> String {
+    let services = match instance.services(now) {
+        Ok(services) => services,
+        Err(why) => return format!("nobody: {why}"),
+    };
+    let logs = services.logs.iter().map(|log| format!("{} ({})", log.url, log.dialect));
+    let stamps = services.timestamp_authorities.iter().map(|url| format!("{url} (timestamp)"));
+    let destinations: Vec<String> = stamps.chain(logs).collect();
+    if destinations.is_empty() { "no log".to_owned() } else { destinations.join(", ") }
 }
 
 /// An instance's failure with what to do about it.
