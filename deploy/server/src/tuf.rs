@@ -44,12 +44,12 @@ pub(crate) const ROOT_DOCUMENT: &str = "tuf-root.json";
 
 /// For how long the offline key's signatures hold. A client that is kept from newer metadata trusts what it has for
 /// at most this long.
-const OFFLINE_LIFE: Duration = Duration::from_secs(2 * 365 * 24 * 60 * 60);
+const OFFLINE_LIFE: Duration = Duration::from_hours(2 * 365 * 24);
 /// For how long the online key's signatures hold: how long a client can be kept from news unnoticed, and how long
 /// the server may stand still before clients notice.
-const ONLINE_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const ONLINE_LIFE: Duration = Duration::from_hours(7 * 24);
 /// How long before their end root and targets are complained about.
-const WARNING: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const WARNING: Duration = Duration::from_hours(90 * 24);
 
 /// Why the repository cannot be read, signed or published.
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,7 @@ use super::{ONLINE_LIFE, TufError};
 /// The one file whose name stays when its contents change.
 pub(super) const TIMESTAMP: &str = "timestamp.json";
 /// How often the folder and the clock are looked at.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_mins(1);
 
 type Files = BTreeMap<String, Bytes>;
 

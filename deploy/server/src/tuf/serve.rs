@@ -47,7 +47,10 @@ async fn file(
 }
 
 fn media_type(path: &str) -> &'static str {
-    if path.ends_with(".json") { "application/json" } else { "application/x-pem-file" }
+    match path.rsplit_once('.') {
+        Some((_, "json")) => "application/json",
+        _ => "application/x-pem-file",
+    }
 }
 
 fn caching(path: &str) -> &'static str {

@@ -23,7 +23,7 @@ use super::serve::PATH;
 use super::sign::Ceremony;
 use super::*;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 fn key() -> Arc<SoftwareSigner> {
     Arc::new(SoftwareSigner::generate(KeyKind::Ed25519).unwrap())
@@ -174,10 +174,11 @@ async fn a_client_that_pinned_another_root_gets_nothing() {
 async fn the_timestamp_is_signed_anew_at_half_of_its_life() {
     let world = World::new();
     let publisher = world.start();
-    let first = version(&world);
-    world.clock.advance(ONLINE_LIFE / 2 - Duration::from_secs(1));
+    let (started, first) = (world.clock.now(), version(&world));
+    let due = started.plus(ONLINE_LIFE / 2);
+    world.clock.set(due.minus(Duration::from_secs(1)));
     assert!(!publisher.refresh().unwrap());
-    world.clock.advance(Duration::from_secs(1));
+    world.clock.set(due);
     assert!(publisher.refresh().unwrap());
     assert!(version(&world) > first);
     let served = publisher.published().borrow().file("timestamp.json").unwrap();
@@ -231,7 +232,7 @@ async fn a_folder_from_a_backup_is_not_older_than_what_clients_saw() {
     }
     client.visit(router(&publisher)).await.unwrap();
     world.folder().write("timestamp.json", &backup).unwrap();
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     client.visit(router(&world.start())).await.unwrap();
 }
 
@@ -382,8 +383,9 @@ fn an_end_that_is_near_is_named_with_the_remedy() {
     let world = World::new();
     let warnings = |at: Timestamp| Trusted::load(&world.folder()).unwrap().warnings(at);
     let end = world.clock.now().plus(OFFLINE_LIFE);
-    assert_eq!(warnings(end.minus(WARNING + DAY)), Vec::<String>::new());
-    let soon = warnings(end.minus(WARNING - DAY));
+    let first = end.minus(WARNING);
+    assert_eq!(warnings(first.minus(DAY)), Vec::<String>::new());
+    let soon = warnings(first.plus(DAY));
     assert_eq!(soon.len(), 2);
     assert!(soon[0].contains("root ends on") && soon[0].contains("tuf sign"), "{soon:?}");
     assert!(warnings(end.plus(DAY))[1].contains("targets ended on"));
