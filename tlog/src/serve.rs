@@ -7,6 +7,7 @@
 //! Invariant: a handler only ever sees a request whose body has arrived completely and within the limits, and
 //! whatever happens to it, the client gets an answer that names no internals.
 
+pub mod access;
 pub mod cors;
 pub mod grpc;
 pub mod health;
@@ -15,6 +16,7 @@ mod layers;
 mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod rate;
 pub mod reply;
 mod settings;
 mod tls;

@@ -1,6 +1,7 @@
 //! Cross-origin reads, as Rekor and Fulcio answer them: any origin, no credentials, GET, HEAD and POST.
 //!
-//! Safe because no API here has cookies or other ambient credentials.
+//! Safe because no API here has cookies, and browsers do not hand what they got with a password or a client certificate
+//! of the user's to a page that was answered `*`.
 
 use axum::Router;
 use axum::extract::Request;

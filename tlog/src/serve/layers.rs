@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::access::Reader;
 use super::health;
 use super::reply::Problem;
 use super::settings::Limits;
@@ -112,6 +113,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", id = id.as_str());
     let mut response = next.run(request).instrument(span).await;
     access.status = Some(response.status());
+    access.reader = response.extensions().get::<Reader>().cloned();
     response.headers_mut().insert(REQUEST_ID.clone(), id.0);
     response
 }
@@ -125,6 +127,8 @@ struct Access {
     route: String,
     begun: Instant,
     status: Option<StatusCode>,
+    /// Who was let into the sealed zone.
+    reader: Option<Reader>,
 }
 
 impl Access {
@@ -140,6 +144,7 @@ impl Access {
             route: route.to_owned(),
             begun: Instant::now(),
             status: None,
+            reader: None,
         }
     }
 }
@@ -164,6 +169,7 @@ impl Drop for Access {
             target: "chancery::access",
             id = self.id.as_str(),
             client = self.client.map(tracing::field::display),
+            reader = self.reader.as_ref().map(Reader::name),
             method,
             path = %self.path.escape_debug(),
             status,

@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use super::access::ClientCertificate;
 use super::layers::{self, Peer};
 use super::settings::{Limits, ListenSettings, SettingsError};
 use super::tls::{Identity, TlsError};
@@ -191,15 +192,18 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let Some(acceptor) = &self.acceptor else {
-            return self.exchange(stream, self.builder.clone(), peer).await;
+            return self.exchange(stream, self.builder.clone(), peer, None).await;
         };
         let handshake = tokio::time::timeout(self.limits.header_timeout, acceptor.accept(stream));
         match handshake.await {
             Ok(Ok(stream)) => {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let session = stream.get_ref().1;
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                let shown = session.peer_certificates().and_then(<[_]>::first);
+                let certificate = shown.map(|der| ClientCertificate::new(der));
                 let builder = self.builder.clone();
                 let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-                self.exchange(stream, builder, peer).await;
+                self.exchange(stream, builder, peer, certificate).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -212,11 +216,16 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         builder: auto::Builder<TokioExecutor>,
         socket: SocketAddr,
+        certificate: Option<ClientCertificate>,
     ) {
         let usage = Arc::new(Usage::default());
         let peer = Peer { socket, proxy: self.behind_proxy };
-        let service = hyper::service::service_fn(|request| {
-            answer(self.router.clone(), request, peer, InUse::begin(&usage))
+        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            answer(self.router.clone(), request, InUse::begin(&usage))
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
@@ -245,11 +254,9 @@ impl Server {
 
 async fn answer(
     mut router: Router,
-    mut request: Request<Incoming>,
-    peer: Peer,
+    request: Request<Incoming>,
     in_use: InUse,
 ) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(peer);
     let response = router.call(request.map(Body::new)).await;
     drop(in_use);
     response

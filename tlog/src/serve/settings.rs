@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::rate::Rates;
+
 /// Default of [`Limits::max_connections`]: 4,096. With TLS buffers about 50 KiB each, so 200 MiB at the worst.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 /// Default of [`Limits::max_requests`]: 1,024.
@@ -51,6 +53,10 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM private key: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
+    /// PEM certificates of the authorities whose client certificates are asked for, if any are. Nobody has to show one
+    /// to connect; one that is shown must be valid. Set by whoever knows what it is for, not in the file's table.
+    #[serde(skip)]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Bounds of everything that a client can make large, many or slow: the `[limits]` table. Times are in seconds.
@@ -75,6 +81,8 @@ pub struct Limits {
     /// For requests in work when the server is told to stop. Default: 30.
     #[serde(with = "seconds")]
     pub shutdown_grace: Duration,
+    /// How often one client address or identity may come.
+    pub rates: Rates,
 }
 
 impl Default for Limits {
@@ -87,6 +95,7 @@ impl Default for Limits {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
+            rates: Rates::default(),
         }
     }
 }
@@ -135,8 +144,9 @@ impl Limits {
             ("request_timeout", self.request_timeout.is_zero()),
             ("idle_timeout", self.idle_timeout.is_zero()),
         ];
-        match limits.into_iter().find(|(_, zero)| *zero) {
-            Some((name, _)) => Err(SettingsError::Zero(name)),
+        let zero = limits.into_iter().find(|(_, zero)| *zero).map(|(name, _)| name);
+        match zero.or_else(|| self.rates.zero()) {
+            Some(name) => Err(SettingsError::Zero(name)),
             None => Ok(()),
         }
     }

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use rustls::crypto::aws_lc_rs;
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
@@ -65,12 +67,16 @@ impl Identity {
         Ok(Arc::new(Self { files: files.clone(), loaded, current }))
     }
 
-    /// The rustls configuration: HTTP/2 and HTTP/1.1 by ALPN, no client certificates.
+    /// The rustls configuration: HTTP/2 and HTTP/1.1 by ALPN, and client certificates if an authority is named.
     pub(super) fn server_config(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let clients = match &self.files.client_ca {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(file) => client_verifier(file, &provider)?,
+        };
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
@@ -128,15 +134,32 @@ fn version(files: &TlsFiles) -> Version {
     })
 }
 
-fn read_pair(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
-    let pem = read(&files.certificate)?;
-    let wanted = |path: &Path, wanted| TlsError::Pem { path: path.to_owned(), wanted };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|_| wanted(&files.certificate, "PEM certificate"))?;
-    if chain.is_empty() {
-        return Err(wanted(&files.certificate, "PEM certificate"));
+/// Verifies the client certificates of the authorities in `file`, and lets in whoever shows none: which requests need
+/// one is decided per route.
+fn client_verifier(
+    file: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(file)? {
+        roots.add(certificate)?;
     }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|_| TlsError::Pem { path: file.to_owned(), wanted: "usable CA certificate" })
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let none = || TlsError::Pem { path: file.to_owned(), wanted: "PEM certificate" };
+    let pem = read(file)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| none())?;
+    if chain.is_empty() { Err(none()) } else { Ok(chain) }
+}
+
+fn read_pair(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
+    let wanted = |path: &Path, wanted| TlsError::Pem { path: path.to_owned(), wanted };
+    let chain = read_certificates(&files.certificate)?;
     let pem = zeroize::Zeroizing::new(read(&files.key)?);
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| wanted(&files.key, "PEM private key"))?;
     Ok(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?)

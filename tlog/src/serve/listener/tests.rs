@@ -288,7 +288,8 @@ async fn http2_works_without_tls() {
 /// Writes a new self-signed pair for `localhost` and returns its certificate.
 fn write_pair(folder: &Path) -> (TlsFiles, Vec<u8>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let files = TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
+    let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+    let files = TlsFiles { certificate, key, client_ca: None };
     std::fs::write(&files.certificate, made.cert.pem()).unwrap();
     std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     (files, made.cert.der().to_vec())

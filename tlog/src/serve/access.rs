@@ -1,0 +1,212 @@
+//! The gate before the sealed zone: whoever reads what holds names has to say who they are.
+//!
+//! Everything a server answers is in one of two zones. The open one (checkpoints, hash tiles, proofs, keys, trust)
+//! reveals sizes and hashes and is for anyone. The sealed one (entry bundles, entries, search) holds repository names
+//! and e-mail addresses: each of its routes is mounted through a [`Gate`].
+//!
+//! Invariant: behind a closed gate no handler runs before a [`Readers`] has admitted the request, and no answer may be
+//! kept by a shared cache.
+
+mod certificates;
+mod tokens;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodRouter;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+pub use self::certificates::{CertificateReaders, ClientCertificate};
+pub use self::tokens::{TokenFileError, TokenReaders, new_token};
+use super::reply::Problem;
+
+/// What nobody else may keep, and the reader neither.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// What a request shows of whoever sent it.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    token: Option<String>,
+    certificate: Option<ClientCertificate>,
+}
+
+impl Credentials {
+    fn of(request: &Request) -> Self {
+        Self {
+            token: token(request.headers()),
+            certificate: request.extensions().get::<ClientCertificate>().cloned(),
+        }
+    }
+
+    /// What stands in `Authorization`: the token of `Bearer`, or the password of `Basic`, whose user name is not
+    /// looked at. Many a client can send a password that cannot send a bearer token.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// The client certificate of the connection, which the TLS handshake has verified.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref()
+    }
+}
+
+fn token(headers: &HeaderMap) -> Option<String> {
+    let (scheme, value) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let value = value.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Somebody who was let in, by the name that the access log shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader(Arc<str>);
+
+impl Reader {
+    /// A reader of this name.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why somebody was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Nothing was shown.
+    Missing,
+    /// What was shown is not genuine, or not for here, or has expired.
+    Invalid,
+    /// It is genuine, and its holder is not among the readers.
+    Forbidden,
+    /// It cannot be judged at this time.
+    Unavailable,
+}
+
+impl Denied {
+    /// As a metric label: a closed set.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Invalid => "invalid",
+            Self::Forbidden => "forbidden",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Who may read.
+#[async_trait]
+pub trait Readers: Send + Sync {
+    /// Judges what a request shows.
+    async fn admit(&self, credentials: Credentials) -> Result<Reader, Denied>;
+
+    /// The challenges of a 401, RFC 9110 §11.6.1.
+    fn challenges(&self) -> &'static [&'static str];
+
+    /// What whoever comes without credentials is told to bring.
+    fn advice(&self) -> &'static str;
+}
+
+/// What stands before the routes of the sealed zone.
+#[derive(Clone, Default)]
+pub struct Gate(Option<Arc<dyn Readers>>);
+
+impl Gate {
+    /// No gate: whoever reaches the listener reads everything.
+    pub fn open() -> Self {
+        Self(None)
+    }
+
+    /// Only `readers` read.
+    pub fn closed(readers: Arc<dyn Readers>) -> Self {
+        Self(Some(readers))
+    }
+
+    /// Whether anyone may read.
+    pub fn is_open(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Puts the gate before the methods that `routes` has so far; those that are added later are not behind it, so
+    /// that the write of a path can stay beside its sealed read.
+    #[must_use]
+    pub fn before<S: Clone + Send + Sync + 'static>(&self, routes: MethodRouter<S>) -> MethodRouter<S> {
+        match &self.0 {
+            None => routes,
+            Some(readers) => routes.route_layer(from_fn_with_state(Arc::clone(readers), pass)),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_open() { "Gate(open)" } else { "Gate(closed)" })
+    }
+}
+
+async fn pass(State(readers): State<Arc<dyn Readers>>, request: Request, next: Next) -> Response {
+    let mut response = match readers.admit(Credentials::of(&request)).await {
+        Ok(reader) => {
+            metrics::counter!("chancery_access_admitted_total").increment(1);
+            let mut response = next.run(request).await;
+            // For the access log.
+            response.extensions_mut().insert(reader);
+            response
+        }
+        Err(denied) => {
+            metrics::counter!("chancery_access_refusals_total", "reason" => denied.reason()).increment(1);
+            refusal(&*readers, denied)
+        }
+    };
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(NOT_KEPT);
+    response
+}
+
+fn refusal(readers: &dyn Readers, denied: Denied) -> Response {
+    let advice = readers.advice();
+    let (status, message) = match denied {
+        Denied::Missing => {
+            (StatusCode::UNAUTHORIZED, format!("entries hold names and are not shown to everyone: {advice}"))
+        }
+        Denied::Invalid => (
+            StatusCode::UNAUTHORIZED,
+            format!("the credentials are not valid here, or not any more: {advice}"),
+        ),
+        Denied::Forbidden => (
+            StatusCode::FORBIDDEN,
+            "the credentials are genuine, but their holder may not read entries here: ask the operator"
+                .to_owned(),
+        ),
+        Denied::Unavailable => {
+            let message = "the credentials cannot be verified at this time, try again";
+            return Problem::busy(message, std::time::Duration::from_secs(2)).into_response();
+        }
+    };
+    let mut response = Problem::new(status, message).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        for challenge in readers.challenges() {
+            response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;
