@@ -12,6 +12,7 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::chain::{self, Purpose};
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::{Entry, Sct};
+use chancery_tlog::serve::rate::{self, IdentityLimiter};
 
 use crate::authority::Authority;
 use crate::config::IssuerConfig;
@@ -33,11 +34,13 @@ pub struct Settings {
     pub oidc: oidc::Settings,
     /// How long the issuance log may take.
     pub log_deadline: Duration,
+    /// How often one identity may ask; without it as often as it likes.
+    pub identities: Option<Arc<IdentityLimiter>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { oidc: oidc::Settings::default(), log_deadline: DEADLINE }
+        Self { oidc: oidc::Settings::default(), log_deadline: DEADLINE, identities: None }
     }
 }
 
@@ -65,6 +68,12 @@ pub enum IssueError {
     /// The token is not believed.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// This identity has had its share for now.
+    #[error("too many certificates for this identity, try again later")]
+    TooMany {
+        /// When to.
+        retry_after: Duration,
+    },
     /// The token names nobody whom we certify.
     #[error(transparent)]
     Principal(#[from] PrincipalError),
@@ -90,6 +99,7 @@ impl IssueError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Token(error) => error.reason(),
+            Self::TooMany { .. } => "too_many",
             Self::Principal(PrincipalError::Template(_)) => "template",
             Self::Principal(_) => "principal",
             Self::Possession(error) => error.reason(),
@@ -159,6 +169,7 @@ impl CertificateService {
     async fn follow_practice(&self, request: &CertificateRequest) -> Result<Issued, IssueError> {
         // 1. The token: signed by a configured issuer, for us, valid now.
         let token = self.verifier.verify(&request.token).await?;
+        self.count(&token)?;
         // 2. The principal: the one name and the facts that the token's claims support.
         let principal = Principal::of(&token)?;
         // 3. Possession and 4. key policy: the requester holds the key, and the key is good enough.
@@ -186,6 +197,15 @@ impl CertificateService {
         audit(&token, &principal, &certificate, &seal);
         let chain = std::iter::once(certificate).chain(self.authority.chain().iter().cloned()).collect();
         Ok(Issued { chain, logged: matches!(seal, Seal::Timestamp(_)) })
+    }
+
+    /// Counts a request for whom its token names: only now is that known, and nobody can use up another's share.
+    fn count(&self, token: &VerifiedToken) -> Result<(), IssueError> {
+        let Some(identities) = &self.settings.identities else { return Ok(()) };
+        identities.take(format!("{} {}", token.iss, token.sub)).map_err(|retry_after| {
+            rate::note("writes_per_identity");
+            IssueError::TooMany { retry_after }
+        })
     }
 
     async fn log_precertificate(&self, log: &dyn IssuanceLog, leaf: &Leaf) -> Result<Promise, IssueError> {

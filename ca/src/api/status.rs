@@ -3,8 +3,11 @@
 //! The sentences are Fulcio's; clients and documents search for them. Every token failure has the same sentence: the
 //! reason is in the log, and the caller learns nothing that would help to forge a better token.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::issuance::IssueError;
@@ -13,6 +16,7 @@ use crate::principal::PrincipalError;
 
 const INVALID_ARGUMENT: u8 = 3;
 const NOT_FOUND: u8 = 5;
+const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 
@@ -33,15 +37,21 @@ pub struct Status {
     pub http: StatusCode,
     /// The sentence for the caller.
     pub message: String,
+    /// When to come again, if that would help.
+    pub retry_after: Option<Duration>,
 }
 
 impl Status {
+    fn new(code: u8, http: StatusCode, message: impl Into<String>) -> Self {
+        Self { code, http, message: message.into(), retry_after: None }
+    }
+
     fn invalid(message: impl Into<String>) -> Self {
-        Self { code: INVALID_ARGUMENT, http: StatusCode::BAD_REQUEST, message: message.into() }
+        Self::new(INVALID_ARGUMENT, StatusCode::BAD_REQUEST, message)
     }
 
     fn internal(message: &str) -> Self {
-        Self { code: INTERNAL, http: StatusCode::INTERNAL_SERVER_ERROR, message: message.to_owned() }
+        Self::new(INTERNAL, StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
     /// The body is not the JSON that it should be.
@@ -54,12 +64,11 @@ impl Status {
     }
 
     pub(super) fn not_found() -> Self {
-        Self { code: NOT_FOUND, http: StatusCode::NOT_FOUND, message: "Not Found".to_owned() }
+        Self::new(NOT_FOUND, StatusCode::NOT_FOUND, "Not Found")
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        let message = "Method Not Allowed".to_owned();
-        Self { code: UNIMPLEMENTED, http: StatusCode::NOT_IMPLEMENTED, message }
+        Self::new(UNIMPLEMENTED, StatusCode::NOT_IMPLEMENTED, "Method Not Allowed")
     }
 
     /// The answer to a refused or failed request.
@@ -67,6 +76,10 @@ impl Status {
         match error {
             IssueError::Principal(PrincipalError::Template(missing)) => Self::invalid(missing.to_string()),
             IssueError::Token(_) | IssueError::Principal(_) => Self::invalid(TOKEN),
+            IssueError::TooMany { retry_after } => Self {
+                retry_after: Some(*retry_after),
+                ..Self::new(RESOURCE_EXHAUSTED, StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            },
             IssueError::Possession(error) => match error {
                 PossessionError::Key => Self::invalid(KEY),
                 PossessionError::SigningRequest => Self::invalid(SIGNING_REQUEST),
@@ -87,6 +100,11 @@ impl Status {
 impl IntoResponse for Status {
     fn into_response(self) -> Response {
         let body = json!({ "code": self.code, "message": self.message, "details": [] });
-        (self.http, axum::Json(body)).into_response()
+        let mut response = (self.http, axum::Json(body)).into_response();
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
     }
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chancery_tlog::certificate::Certificate;
+use chancery_tlog::serve::rate::Rate;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
@@ -447,4 +448,22 @@ proptest! {
         });
         let _ = super::request::v2(body.to_string().as_bytes(), &HeaderMap::new());
     }
+}
+
+#[tokio::test]
+async fn an_identity_that_asks_too_often_is_429_with_the_time_to_wait_and_a_forger_costs_it_nothing() {
+    let identities = Some(Rate { per_minute: 1, burst: 1 });
+    let instance = Instance::with(Options { identities, ..Options::default() }).await;
+    let body = v2_body(&TestKey::p256()).to_string();
+    for _ in 0..3 {
+        let forged = TestKey::p256();
+        let token = crate::oidc::test_issuer::TestKey::es256("key-1");
+        let token = format!("Bearer {}", token.mint(&Value::Object(instance.claims())));
+        post(&instance, V2, Some(&token), v2_body(&forged).to_string()).await.is_error(400, 3, BAD_TOKEN);
+    }
+    assert_eq!(post(&instance, V2, Some(&bearer(&instance)), body.clone()).await.status, StatusCode::OK);
+    let refused = post(&instance, V2, Some(&bearer(&instance)), body).await;
+    refused.is_error(429, 8, "too many certificates for this identity, try again later");
+    let after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
 }

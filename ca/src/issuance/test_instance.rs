@@ -8,6 +8,7 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, FixedClock, SystemClock, Timestamp};
 use chancery_tlog::ct::{Entry, Sct};
 use chancery_tlog::key::{KeyKind, PublicKey, Signer as _, SoftwareSigner};
+use chancery_tlog::serve::rate::{IdentityLimiter, Rate};
 use serde_json::{Map, Value, json};
 
 use super::{CertificateService, Settings};
@@ -77,6 +78,7 @@ pub(crate) struct Options {
     /// YAML of one issuer after `issuer-url` and `client-id`.
     pub(crate) issuer: &'static str,
     pub(crate) log_deadline: Duration,
+    pub(crate) identities: Option<Rate>,
 }
 
 impl Default for Options {
@@ -86,6 +88,7 @@ impl Default for Options {
             logged: true,
             issuer: "type: ci-provider\n    ci-provider: github-workflow",
             log_deadline: crate::log::DEADLINE,
+            identities: None,
         }
     }
 }
@@ -114,6 +117,7 @@ impl Instance {
             format!("oidc-issuers:\n  {url}:\n    issuer-url: {url}\n    client-id: sigstore\n    {kind}\n");
         let mut settings = Settings { log_deadline: options.log_deadline, ..Settings::default() };
         settings.oidc.development = true;
+        settings.identities = options.identities.map(|rate| Arc::new(IdentityLimiter::new(rate)));
         let service = CertificateService::new(
             authority,
             IssuerConfig::parse(&config).unwrap(),
