@@ -46,7 +46,9 @@ impl Server {
         let file = scratch.join(format!("{name}-issuers.yaml"));
         std::fs::write(&file, issuers)?;
         let mut init = Self::command(&["init"])?;
-        init.arg(&folder).args(["--url", &url, "--rekor", rekor.flag(), "--issuers"]).arg(&file);
+        init.arg(&folder)
+            .args(["--url", &url, "--rekor", rekor.flag(), "--signers", "any", "--issuers"])
+            .arg(&file);
         program::run(&mut init)?.success()?;
         Ok(Self { folder, url, log: scratch.join(format!("{name}.log")), process: None })
     }

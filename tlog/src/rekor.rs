@@ -70,6 +70,8 @@ pub struct CanonicalEntry {
     /// Search keys, lower-case, both spellings of key hashes (bare hex and `sha256:`), without duplicates. At most
     /// [`MAX_INDEX_KEYS`].
     pub index_keys: Vec<String>,
+    /// Who signed, each once: every one of them has verified a signature of an entry that was proposed.
+    pub verifiers: Vec<Verifier>,
 }
 
 impl CanonicalEntry {
@@ -96,11 +98,13 @@ impl CanonicalEntry {
             Kind::IntotoV001 => intoto_v001::canonicalize(&spec, purpose)?,
             Kind::Intoto => intoto::canonicalize(&spec)?,
         };
+        let (index_keys, verifiers) = terms.into_parts();
         Ok(Self {
             body: kind.leaf(&spec)?,
             kind: kind.name(),
             api_version: kind.version(),
-            index_keys: terms.into_vec(),
+            index_keys,
+            verifiers,
         })
     }
 }

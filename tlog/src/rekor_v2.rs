@@ -24,7 +24,7 @@ pub use self::request::{
 pub use self::verifier::{Material, Verifier};
 use crate::key::HashAlgorithm;
 use crate::merkle::Hash;
-use crate::rekor::{Terms, pae};
+use crate::rekor::{self, Terms, pae};
 use crate::tile::MAX_ENTRY;
 
 /// Largest request that is parsed, in bytes: what rekor-tiles takes.
@@ -69,6 +69,8 @@ pub struct CanonicalEntry {
     pub kind_version: KindVersion,
     /// Search keys, the same as of Rekor v1 entries.
     pub index_keys: Vec<String>,
+    /// Who signed, each once, spelled as in Rekor v1.
+    pub verifiers: Vec<rekor::Verifier>,
 }
 
 impl CanonicalEntry {
@@ -85,7 +87,8 @@ impl CanonicalEntry {
         if leaf.len() > MAX_ENTRY {
             return Err(EntryError::LeafTooLarge(leaf.len()));
         }
-        Ok(Self { body: leaf, kind_version: body.kind_version(), index_keys: terms.into_vec() })
+        let (index_keys, verifiers) = terms.into_parts();
+        Ok(Self { body: leaf, kind_version: body.kind_version(), index_keys, verifiers })
     }
 }
 

@@ -6,10 +6,12 @@
 //! - [`store`]: the [`store::Store`] trait, one atomic verb with three outcomes, and its implementations.
 //! - [`rekor_v1`], [`rekor_v2`], [`ct`]: the dialects, each an API on top of a log.
 //! - [`tiles`]: the C2SP face that every log has.
+//! - [`admission`]: who may write to an attestation log. Who may read is [`crate::serve::access`].
 //!
 //! The engine knows no dialect: an entry is bytes (`leaf`), an identity to find duplicates by, bytes beside it
 //! that are not hashed (`extra`) and search terms. The dialects are renderings on top of [`log::Log`].
 
+pub mod admission;
 pub mod ct;
 #[cfg(test)]
 mod fixture;

@@ -9,6 +9,7 @@ use chancery_ca::config::Location;
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
 use chancery_tlog::key::Signer as _;
 
+use crate::access;
 use crate::config::Config;
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
 use crate::roles::{Instance, LogRole, Speaks};
@@ -60,6 +61,7 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     let instance = Instance::load(config, clock.clone())?;
     let mut findings = Findings::default();
     check_listener(&instance.config, &mut findings);
+    check_access(&instance, &clock, &mut findings);
     check_ca(&instance, &mut findings);
     instance.logs.iter().for_each(|log| check_log(log, &mut findings));
     check_attestation_logs(&instance, &mut findings);
@@ -94,6 +96,18 @@ fn check_listener(config: &Config, findings: &mut Findings) {
             Ok(_) => findings.good(format!("{}: readable", file.display())),
             Err(error) => findings.problem(format!("{}: {error}", file.display())),
         }
+    }
+}
+
+fn check_access(instance: &Instance, clock: &Arc<dyn Clock>, findings: &mut Findings) {
+    let config = &instance.config;
+    let signing = instance.ca.as_ref().map(|ca| &ca.issuers);
+    if let Err(error) = access::gate(config, signing, clock) {
+        return findings.problem(format!("{error:#}"));
+    }
+    match access::describe(&config.access) {
+        (words, true) => findings.warning(format!("{words}: nobody can read yet")),
+        (words, false) => findings.good(words),
     }
 }
 

@@ -14,17 +14,21 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::Sct;
 use chancery_tlog::key::PublicKey;
+use chancery_tlog::serve::access::Gate;
 use chancery_tlog::serve::health::Readiness;
+use chancery_tlog::serve::rate::{self, IdentityLimiter};
 use chancery_tlog::serve::{grpc, reply};
+use chancery_tlog::server::admission::Admission;
 use chancery_tlog::server::ct::{CtLog, CtLogError};
 use chancery_tlog::server::log::{Log, Sequencer};
 use chancery_tlog::server::rekor_v1::{self, RekorV1};
 use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::tiles;
 
+use crate::config::Signers;
 use crate::roles::{Instance, LogRole, Speaks};
-use crate::trust;
 use crate::tuf::{self, Publisher, TufRole};
+use crate::{access, trust};
 
 /// What `run` serves and supervises.
 pub(crate) struct Application {
@@ -45,14 +49,19 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     let mut sequencers = Vec::new();
     let mut issuance_log = None;
     let mut newest_head = Timestamp::default();
-    let own_root = instance.ca.as_ref().and_then(|ca| ca.chain.last()).cloned();
+    let shared = Shared {
+        gate: access::gate(&instance.config, instance.ca.as_ref().map(|ca| &ca.issuers), clock)?,
+        own_chain: instance.ca.as_ref().map(|ca| ca.chain.clone()).unwrap_or_default(),
+        identities: instance.identities,
+        clock: clock.clone(),
+    };
     for role in &instance.logs {
         let name = || format!("log `{}`", role.config.name);
         let (log, sequencer) = role.open(clock.clone()).await.with_context(name)?;
         sequencers.push((role.config.name.clone(), sequencer));
         readiness = with_log(readiness, role, &log);
         newest_head = newest_head.max(log.head().time);
-        let mounted = mount(role, log, own_root.as_ref(), clock).with_context(name)?;
+        let mounted = mount(role, log, &shared).with_context(name)?;
         router = router.merge(mounted.router);
         issuance_log = issuance_log.or(mounted.issuance_log);
     }
@@ -68,6 +77,7 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
         readiness = with_timestamp(readiness, authority);
     }
     let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
+    let router = rate::per_address(router, &instance.config.rates);
     Ok(Application { router, sequencers, tuf })
 }
 
@@ -78,34 +88,59 @@ fn open_tuf(role: &TufRole, instance: &Instance, clock: &Arc<dyn Clock>) -> anyh
     Ok(role.publisher(clock.clone())?)
 }
 
+/// What all logs are mounted with.
+struct Shared {
+    /// Before the sealed zone.
+    gate: Gate,
+    /// Of the CA of this process, issuing certificate first.
+    own_chain: Vec<Certificate>,
+    identities: Option<Arc<IdentityLimiter>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    /// Who may write to an attestation log.
+    fn admission(&self, role: &LogRole) -> Admission {
+        let authorities = self.own_chain.iter().chain(&role.authorities).cloned().collect();
+        let clock = self.clock.clone();
+        let admission = match role.config.admission.signers {
+            Signers::Any => Admission::any(authorities, clock),
+            Signers::OwnCa => Admission::own_ca(authorities, clock),
+        };
+        admission.limited(self.identities.clone())
+    }
+}
+
 /// A log's routes, and the log itself if the CA may write to it.
 struct Mounted {
     router: Router,
     issuance_log: Option<CtLog>,
 }
 
-fn mount(
-    role: &LogRole,
-    log: Log,
-    own_root: Option<&Certificate>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Mounted> {
-    let face = || tiles::router(log.clone());
+fn mount(role: &LogRole, log: Log, shared: &Shared) -> anyhow::Result<Mounted> {
+    let gate = &shared.gate;
+    let face = tiles::router(log.clone(), gate);
     Ok(match &role.speaks {
         Speaks::Ct { prefix, signer, roots } => {
-            let roots = own_root.into_iter().chain(roots).cloned().collect();
-            let ct = CtLog::new(log.clone(), roots, signer.clone(), clock.clone())?;
-            let router = Router::new().nest(prefix, face().merge(ct.clone().router()));
+            let roots = shared.own_chain.last().into_iter().chain(roots).cloned().collect();
+            let ct = CtLog::new(log, roots, signer.clone(), shared.clock.clone())?;
+            let router = Router::new().nest(prefix, face.merge(ct.clone().router(gate)));
             Mounted { router, issuance_log: Some(ct) }
         }
         Speaks::RekorV1 { prefix, signer, hostname, tree_id } => {
-            let face = face();
-            let rekor = RekorV1 { log, host: hostname.clone(), tree_id: *tree_id, signer: signer.clone() };
+            let rekor = RekorV1 {
+                log,
+                host: hostname.clone(),
+                tree_id: *tree_id,
+                signer: signer.clone(),
+                admission: shared.admission(role),
+                gate: gate.clone(),
+            };
             Mounted { router: rekor_v1::router(rekor).nest(prefix, face), issuance_log: None }
         }
         Speaks::RekorV2 => {
-            let rekor = RekorV2::new(log, role.checkpoint_key())?;
-            Mounted { router: rekor_v2::router(rekor), issuance_log: None }
+            let rekor = RekorV2::new(log, role.checkpoint_key())?.admitting(shared.admission(role));
+            Mounted { router: rekor_v2::router(rekor, gate), issuance_log: None }
         }
     })
 }
@@ -162,3 +197,6 @@ impl IssuanceLog for OwnLog {
         self.0.public_key()
     }
 }
+
+#[cfg(test)]
+mod zones;

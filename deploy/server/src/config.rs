@@ -4,6 +4,7 @@
 //! folder, and environment variables `CHANCERY_…` win over the file. After [`Config::load`] every value has been
 //! checked as far as that needs no other file and no socket.
 
+mod access;
 mod log;
 mod url;
 
@@ -11,12 +12,14 @@ use std::path::{Path, PathBuf};
 
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::serve::key_file::Passphrase;
+use chancery_tlog::serve::rate::Effective;
 use chancery_tlog::serve::{Limits, ListenSettings, SettingsError};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
-pub(crate) use self::log::{Dialect, Face, LogConfig};
+pub(crate) use self::access::{Access, OidcAccess, ReaderRule, is_exposed};
+pub(crate) use self::log::{Dialect, Face, LogConfig, Signers};
 pub(crate) use self::url::BaseUrl;
 
 /// Name of the file in an instance's folder.
@@ -85,6 +88,10 @@ pub(crate) struct Config {
     pub(crate) listen: ListenSettings,
     /// Bounds.
     pub(crate) limits: Limits,
+    /// How often one client may come.
+    pub(crate) rates: Effective,
+    /// Who may read entries.
+    pub(crate) access: Access,
     /// JSON logs.
     pub(crate) json_logs: bool,
     /// The certificate authority, if this process is one.
@@ -165,6 +172,7 @@ struct File {
     listen: ListenSettings,
     #[serde(default)]
     limits: Limits,
+    access: Option<access::Section>,
     #[serde(default)]
     logging: Logging,
     ca: Option<CaConfig>,
@@ -201,7 +209,9 @@ impl Config {
         let url = BaseUrl::parse(&file.url).map_err(|problem| ConfigError::value("url", problem))?;
         file.listen.check()?;
         file.limits.check()?;
-        log::check(&file.log)?;
+        log::check(&file.log, file.ca.is_some())?;
+        let access = access::choose(file.access, &file.listen, &url, dir)?;
+        let rates = file.limits.rates.or_defaults(is_exposed(&file.listen, &url));
         let lonely = file.ca.as_ref().is_some_and(|ca| ca.issuance_log.is_none());
         if lonely && !file.log.iter().any(|log| log.dialect.is_ct()) {
             let problem =
@@ -218,6 +228,8 @@ impl Config {
             passphrase: file.passphrase,
             listen: file.listen,
             limits: file.limits,
+            rates,
+            access,
             json_logs: file.logging.json,
             ca: file.ca,
             logs: file.log,
@@ -240,6 +252,9 @@ impl Config {
         }
         if let Some(tls) = &mut self.listen.tls {
             [&mut tls.certificate, &mut tls.key].into_iter().for_each(resolve);
+            if let Access::Mtls(ca) = &self.access {
+                tls.client_ca = Some(ca.clone());
+            }
         }
         if let Some(ca) = &mut self.ca {
             [&mut ca.chain, &mut ca.key, &mut ca.issuers].into_iter().for_each(resolve);
@@ -247,6 +262,7 @@ impl Config {
         }
         for log in &mut self.logs {
             log.dialect.paths().into_iter().chain([&mut log.checkpoint_key]).for_each(resolve);
+            log.admission.roots.iter_mut().for_each(resolve);
         }
         if let Some(timestamp) = &mut self.timestamp {
             [&mut timestamp.chain, &mut timestamp.key].into_iter().for_each(resolve);
@@ -259,7 +275,8 @@ impl Config {
 /// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
 /// the log filter) and are none of our business.
 fn environment() -> Env {
-    const TABLES: [&str; 8] = ["url", "passphrase", "listen", "limits", "logging", "ca", "timestamp", "tuf"];
+    const TABLES: [&str; 9] =
+        ["url", "passphrase", "listen", "limits", "access", "logging", "ca", "timestamp", "tuf"];
     Env::prefixed("CHANCERY_").split("__").filter(|key| {
         let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         TABLES.contains(&first.as_str())

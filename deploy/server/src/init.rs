@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::{self, BaseUrl, Config};
 use crate::roles::Instance;
-use crate::{trust, tuf};
+use crate::{access, trust, tuf};
 
 #[cfg(test)]
 pub(crate) use self::render::SAMPLE;
@@ -53,6 +53,12 @@ pub(crate) struct InitArguments {
     /// What the attestation log's clients speak; `both` makes two logs
     #[arg(long, value_name = "DIALECT", value_enum, default_value_t = Rekor::Both)]
     rekor: Rekor,
+    /// Who may read entries, which hold names; must be given unless only this machine can come in [default there: open]
+    #[arg(long, value_name = "WHO", value_enum)]
+    entries: Option<Entries>,
+    /// Whose signatures the attestation logs take
+    #[arg(long, value_name = "WHO", value_enum, default_value_t = Signers::OwnCa)]
+    signers: Signers,
     /// Configuration file of Fulcio with the issuers whose tokens are honoured
     #[arg(long, value_name = "FILE", conflicts_with = "issuer")]
     issuers: Option<PathBuf>,
@@ -106,6 +112,55 @@ impl Rekor {
     }
 }
 
+/// Readers of the sealed zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Entries {
+    /// Whoever reaches the listener.
+    Open,
+    /// Readers with a token that `reader-token` makes.
+    Token,
+    /// Readers with an ID token, by rules in the configuration.
+    Oidc,
+    /// Readers with a client certificate of a CA of yours.
+    Mtls,
+}
+
+impl Entries {
+    /// Its name in `chancery.toml`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Token => "token",
+            Self::Oidc => "oidc",
+            Self::Mtls => "mtls",
+        }
+    }
+
+    /// What the operator has to do before anyone reads.
+    fn next(self, dir: &Path) -> String {
+        let dir = dir.display();
+        match self {
+            Self::Open => String::new(),
+            Self::Token => {
+                format!("chancery-server reader-token {dir} NAME: nobody reads entries without a token\n  ")
+            }
+            Self::Oidc => {
+                format!("name the readers of entries under [access.oidc] in {dir}/chancery.toml\n  ")
+            }
+            Self::Mtls => format!("put the CA of the readers of entries into {dir}/readers-ca.pem\n  "),
+        }
+    }
+}
+
+/// Writers to the attestation logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Signers {
+    /// Whoever has a certificate of this instance.
+    OwnCa,
+    /// Anyone, by keys and certificates of any CA.
+    Any,
+}
+
 /// Issuers that need nothing but a URL.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum IssuerType {
@@ -129,6 +184,7 @@ enum IssuerType {
 pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let url = BaseUrl::parse(&arguments.url).map_err(anyhow::Error::msg).context("--url")?;
+    let entries = arguments.entries(&url)?;
     let (issuers, parsed) = arguments.issuers()?;
     let passphrase = arguments.passphrase()?;
     let text = arguments.config_text(&url, &*clock, passphrase.as_ref(), &parsed)?;
@@ -148,10 +204,12 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
          move {dir}/{ROOT_KEY}, {dir}/{TSA_ROOT_KEY} and {dir}/{TUF_KEY} offline, together with a copy of\n  \
          {dir}/trust: they are needed only to replace the certificates of the CA and the timestamp authority and to\n  \
          sign new trust for TUF clients, never by the server\n  \
+         {reading}\
          read {dir}/{config} and {dir}/fulcio.yaml: whose tokens are honoured is your decision\n  \
          chancery-server check-config {dir}\n  \
          chancery-server run {dir}\n",
         dir = dir.display(),
+        reading = entries.next(dir),
         config = config::FILE,
         TUF_KEY = tuf::OFFLINE_KEY,
     ));
@@ -198,6 +256,9 @@ async fn make(
     write(&dir.join("trust/ca-chain.pem"), &ca.chain_pem())?;
     write(&dir.join("trust/tsa-chain.pem"), &tsa.chain_pem())?;
     write(&dir.join("fulcio.yaml"), issuers)?;
+    if arguments.entries == Some(Entries::Token) {
+        write(&dir.join("readers"), access::TOKENS_HEAD)?;
+    }
 
     let instance = Instance::load(Config::parse(dir, text)?, clock.clone())?;
     for log in &instance.logs {

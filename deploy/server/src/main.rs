@@ -3,10 +3,12 @@
 //! - [`config`]: `chancery.toml`, parsed and checked;
 //! - [`init`]: makes an instance: keys, certificates, logs, files;
 //! - [`roles`]: an instance's keys and files, loaded;
+//! - [`access`]: who is let into the sealed zone;
 //! - [`compose`]: its HTTP face, put together from the roles;
 //! - [`run`], [`check`], [`export`]: the other subcommands;
 //! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
+mod access;
 mod check;
 mod compose;
 mod config;
@@ -48,6 +50,13 @@ enum Command {
         /// Folder of the instance
         dir: PathBuf,
     },
+    /// Make a token for a reader of entries, print it once, and list it in the instance's file of readers
+    ReaderToken {
+        /// Folder of the instance
+        dir: PathBuf,
+        /// Name of the reader, for the access log and for whoever removes the line
+        name: String,
+    },
     /// Print the client trust configuration, or write all trust files into a folder
     ExportTrust {
         /// Folder of the instance
@@ -77,6 +86,7 @@ async fn main() -> ExitCode {
         Command::Init(arguments) => init::init(*arguments).await,
         Command::Run { dir } => run::run(&dir).await,
         Command::CheckConfig { dir } => check::check(&dir),
+        Command::ReaderToken { dir, name } => access::make_token(&dir, &name),
         Command::ExportTrust { dir, output } => export::export(&dir, output.as_deref()),
         Command::Tuf(TufCommand::Sign(arguments)) => tuf::sign(&arguments),
     };
@@ -101,7 +111,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut texts = vec![command.render_long_help().to_string()];
-        for name in ["init", "run", "check-config", "export-trust", "tuf"] {
+        for name in ["init", "run", "check-config", "reader-token", "export-trust", "tuf"] {
             let mut subcommand = command.find_subcommand_mut(name).unwrap().clone().term_width(100);
             texts.push(format!("==== {name}\n\n{}", subcommand.render_long_help()));
         }

@@ -14,6 +14,7 @@ use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, Signer};
 use chancery_tlog::note::{KeyName, NoteKey};
 use chancery_tlog::serve::key_file::{self, Passphrase};
+use chancery_tlog::serve::rate::IdentityLimiter;
 use chancery_tlog::server::log::{Log, LogSettings, Sequencer};
 use chancery_tlog::server::store::{Rocks, Store};
 use chancery_tlog::server::{rekor_v1, rekor_v2};
@@ -34,6 +35,8 @@ pub(crate) struct Instance {
     pub(crate) timestamp: Option<TimestampRole>,
     /// The TUF repository.
     pub(crate) tuf: Option<TufRole>,
+    /// Counts what one identity writes.
+    pub(crate) identities: Option<Arc<IdentityLimiter>>,
 }
 
 /// A certificate authority that can sign.
@@ -60,6 +63,8 @@ pub(crate) struct LogRole {
     pub(crate) config: LogConfig,
     /// What its clients speak.
     pub(crate) speaks: Speaks,
+    /// CA certificates of other processes whose leaves its signers have.
+    pub(crate) authorities: Vec<Certificate>,
     checkpoint_signer: Arc<dyn Signer>,
     store: PathBuf,
 }
@@ -104,14 +109,18 @@ impl Instance {
     /// Loads all keys and files.
     pub(crate) fn load(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let passphrase = config.passphrase.as_ref();
-        let ca = config.ca.as_ref().map(|ca| CaRole::load(ca, passphrase, &*clock)).transpose()?;
+        let identities = config.rates.writes_per_identity.map(IdentityLimiter::new).map(Arc::new);
+        let mut ca = config.ca.as_ref().map(|ca| CaRole::load(ca, passphrase, &*clock)).transpose()?;
+        if let Some(ca) = &mut ca {
+            ca.settings.identities.clone_from(&identities);
+        }
         let log = |log: &LogConfig| LogRole::load(log, config.store_of(log), passphrase);
         let logs = config.logs.iter().map(log).collect::<anyhow::Result<_>>()?;
         let timestamp =
             config.timestamp.as_ref().map(|config| TimestampRole::load(config, passphrase)).transpose()?;
         let tuf =
             config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, passphrase)).transpose()?;
-        Ok(Self { config, ca, logs, timestamp, tuf })
+        Ok(Self { config, ca, logs, timestamp, tuf, identities })
     }
 
     /// All files that the instance publishes about itself, with the root of its TUF repository.
@@ -240,7 +249,8 @@ impl LogRole {
             Dialect::RekorV2 => Speaks::RekorV2,
         };
         let checkpoint_signer = load(&config.checkpoint_key, KeyKind::Ed25519)?;
-        Ok(Self { config: config.clone(), speaks, checkpoint_signer, store })
+        let authorities = config.admission.roots.as_deref().map(chain).transpose()?.unwrap_or_default();
+        Ok(Self { config: config.clone(), speaks, authorities, checkpoint_signer, store })
     }
 
     /// Creates the log's store, with an entry of its own where clients cannot verify index 0.

@@ -12,16 +12,18 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// Longest key that a search can ask for.
 const MAX_TERM: usize = 512;
 
-/// Keys so far.
+/// Keys so far, and who signed.
 #[derive(Default)]
 pub(crate) struct Terms {
     ordered: Vec<String>,
     seen: HashSet<String>,
+    verifiers: Vec<Verifier>,
 }
 
 impl Terms {
-    pub(crate) fn into_vec(self) -> Vec<String> {
-        self.ordered
+    /// The keys, and the verifiers that were added, each once.
+    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<Verifier>) {
+        (self.ordered, self.verifiers)
     }
 
     /// Adds one key, unless it is known or the entry has its fill.
@@ -42,6 +44,9 @@ impl Terms {
 
     /// Adds the key's hash in both spellings that Rekor's kinds use, and who the certificate names.
     pub(crate) fn add_verifier(&mut self, verifier: &Verifier) {
+        if !self.verifiers.contains(verifier) {
+            self.verifiers.push(verifier.clone());
+        }
         let hash = verifier.pem_hash().to_hex();
         self.add(&hash);
         self.add_hash("sha256", &hash);

@@ -27,6 +27,7 @@ use crate::chain::ChainError;
 use crate::clock::Clock;
 use crate::ct::{CtError, Sct};
 use crate::key::{KeyKind, PublicKey, Signer};
+use crate::serve::access::Gate;
 use crate::serve::{Problem, cors};
 
 /// Why the log does not do what it was asked.
@@ -108,16 +109,18 @@ impl CtLog {
 
     /// The HTTP API below `/ct/v1`, to be nested under the log's prefix: a client of the log at `<url>/ct` posts to
     /// `<url>/ct/ct/v1/add-pre-chain`.
-    pub fn router(self) -> Router {
+    ///
+    /// What holds names is behind `gate`.
+    pub fn router(self, gate: &Gate) -> Router {
         let routes = [
             ("/ct/v1/add-pre-chain", post(api::add_pre_chain)),
             ("/ct/v1/add-chain", post(api::add_chain)),
             ("/ct/v1/get-sth", get(api::get_sth)),
             ("/ct/v1/get-sth-consistency", get(api::get_sth_consistency)),
             ("/ct/v1/get-proof-by-hash", get(api::get_proof_by_hash)),
-            ("/ct/v1/get-entries", get(api::get_entries)),
+            ("/ct/v1/get-entries", gate.before(get(api::get_entries))),
             ("/ct/v1/get-roots", get(api::get_roots)),
-            ("/ct/v1/get-entry-and-proof", get(api::get_entry_and_proof)),
+            ("/ct/v1/get-entry-and-proof", gate.before(get(api::get_entry_and_proof))),
         ];
         let mut router = Router::new();
         for (path, methods) in routes {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
@@ -17,6 +18,7 @@ use crate::checkpoint::Origin;
 use crate::clock::{Clock, FixedClock};
 use crate::fixture::NOON;
 use crate::key::{KeyKind, Signer, SoftwareSigner};
+use crate::serve::access::{Credentials, Denied, Gate, Reader, Readers};
 
 /// A log in memory whose sequencer runs until the fixture is dropped.
 pub(super) struct RunningLog {
@@ -68,6 +70,33 @@ async fn open(settings: LogSettings, birth: Option<Submission>) -> (Log, Sequenc
     let shown: Arc<dyn Clock> = clock.clone();
     let (log, sequencer) = Log::open(settings, Arc::new(store), signer, shown).await.unwrap();
     (log, sequencer, clock)
+}
+
+/// Opens to whoever says the word.
+struct Sesame;
+
+#[async_trait]
+impl Readers for Sesame {
+    async fn admit(&self, credentials: Credentials) -> Result<Reader, Denied> {
+        match credentials.token() {
+            Some("sesame") => Ok(Reader::named("ali")),
+            Some(_) => Err(Denied::Invalid),
+            None => Err(Denied::Missing),
+        }
+    }
+
+    fn challenges(&self) -> &'static [&'static str] {
+        &["Bearer"]
+    }
+
+    fn advice(&self) -> &'static str {
+        "say the word"
+    }
+}
+
+/// A closed gate, and the header that passes it.
+pub(super) fn closed_gate() -> (Gate, [(&'static str, &'static str); 1]) {
+    (Gate::closed(Arc::new(Sesame)), [("authorization", "Bearer sesame")])
 }
 
 /// What a router answered.

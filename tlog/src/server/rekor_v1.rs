@@ -4,6 +4,8 @@
 //! checkpoint) is rendered here on every answer, by rekor `openapi.yaml` and by what its clients demand where that
 //! says less: they index the answer with the unquoted `ETag`, and dereference a proof that is always there.
 //!
+//! Entries and search are behind the gate of the sealed zone; the tree as a whole is open.
+//!
 //! Invariant: one answer speaks of one head. `treeSize`, `rootHash`, `hashes` and `checkpoint` never mix two.
 
 mod answer;
@@ -25,8 +27,10 @@ use http::header::{ALLOW, CACHE_CONTROL, EXPIRES, PRAGMA};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use self::answer::Checkpoints;
+use super::admission::Admission;
 use super::log::Log;
 use crate::key::Signer;
+use crate::serve::access::Gate;
 use crate::serve::{Problem, cors};
 
 pub use self::birth::{BirthError, birth};
@@ -42,10 +46,17 @@ pub struct RekorV1 {
     pub tree_id: u64,
     /// The dialect's key. P-256, or cosign will sign and refuse to verify.
     pub signer: Arc<dyn Signer>,
+    /// Who may write.
+    pub admission: Admission,
+    /// Who may read entries.
+    pub gate: Gate,
 }
 
 /// What the handlers share.
 struct Dialect {
+    admission: Admission,
+    /// Whether whoever sent an entry twice can fetch it by the id that a 409 names.
+    entries_are_open: bool,
     log: Log,
     host: String,
     tree_id: u64,
@@ -59,17 +70,19 @@ type Shared = axum::extract::State<Arc<Dialect>>;
 /// The whole API under its absolute paths, `/ping` included. Every path also works with a trailing slash.
 pub fn router(rekor: RekorV1) -> Router {
     let log_id = rekor.signer.public_key().fingerprint();
-    let RekorV1 { log, host, tree_id, signer } = rekor;
+    let RekorV1 { log, host, tree_id, signer, admission, gate } = rekor;
+    let (checkpoints, entries_are_open) = (Checkpoints::default(), gate.is_open());
     let dialect =
-        Arc::new(Dialect { log, host, tree_id, signer, log_id, checkpoints: Checkpoints::default() });
+        Arc::new(Dialect { admission, entries_are_open, log, host, tree_id, signer, log_id, checkpoints });
+    let entry = gate.before(get(entries::by_index)).post(entries::create);
     let routes = [
-        ("/api/v1/log/entries", only("GET, POST", get(entries::by_index).post(entries::create))),
-        ("/api/v1/log/entries/retrieve", only("POST", post(entries::retrieve))),
-        ("/api/v1/log/entries/{entry_uuid}", only("GET", get(entries::by_uuid))),
+        ("/api/v1/log/entries", only("GET, POST", entry)),
+        ("/api/v1/log/entries/retrieve", only("POST", gate.before(post(entries::retrieve)))),
+        ("/api/v1/log/entries/{entry_uuid}", only("GET", gate.before(get(entries::by_uuid)))),
         ("/api/v1/log", only("GET", get(head::log_info))),
         ("/api/v1/log/proof", only("GET", get(head::consistency_proof))),
         ("/api/v1/log/publicKey", only("GET", get(head::public_key))),
-        ("/api/v1/index/retrieve", only("POST", post(search::retrieve))),
+        ("/api/v1/index/retrieve", only("POST", gate.before(post(search::retrieve)))),
         ("/ping", only("GET", get(async || "."))),
     ];
     let mut router = Router::new();

@@ -22,12 +22,14 @@ use http::StatusCode;
 
 pub use self::birth::{BirthError, birth};
 pub use self::refusal::{Code, Refusal};
+use super::admission::Admission;
 use super::log::{Log, Submission};
 use super::tiles;
 use crate::key::PublicKey;
 use crate::merkle::leaf_hash;
 use crate::note::{KeyName, Note, NoteError, NoteKey};
 use crate::rekor_v2::{CanonicalEntry, CreateEntryRequest, TransparencyLogEntry};
+use crate::serve::access::Gate;
 use crate::serve::cors;
 use crate::serve::reply::json;
 
@@ -47,6 +49,7 @@ pub enum RekorV2Error {
 pub struct RekorV2 {
     log: Log,
     log_id: [u8; 32],
+    admission: Option<Admission>,
 }
 
 impl RekorV2 {
@@ -59,7 +62,13 @@ impl RekorV2 {
         let key = NoteKey::new(KeyName::new(origin)?, key.clone())?;
         let log_id = key.full_id();
         Note::parse(log.head().checkpoint.as_bytes())?.verify(&[key])?;
-        Ok(Self { log, log_id })
+        Ok(Self { log, log_id, admission: None })
+    }
+
+    /// With rules for who may write; without them everyone may.
+    #[must_use]
+    pub fn admitting(self, admission: Admission) -> Self {
+        Self { admission: Some(admission), ..self }
     }
 
     /// The log's id: what its trusted root says in `logId.keyId`.
@@ -69,7 +78,10 @@ impl RekorV2 {
 
     /// Checks and adds an entry. Returns once it is durable under the checkpoint that the answer holds.
     pub async fn create_entry(&self, request: CreateEntryRequest) -> Result<TransparencyLogEntry, Refusal> {
-        let CanonicalEntry { body, kind_version, index_keys } = check(request).await?;
+        let CanonicalEntry { body, kind_version, index_keys, verifiers } = check(request).await?;
+        if let Some(admission) = &self.admission {
+            admission.admit(&verifiers)?;
+        }
         let leaf = Bytes::from(body);
         let identity = leaf_hash(&leaf);
         let submission = Submission { identity, leaf: leaf.clone(), extra: Bytes::new(), terms: index_keys };
@@ -106,9 +118,9 @@ async fn check(request: CreateEntryRequest) -> Result<CanonicalEntry, Refusal> {
 }
 
 /// The whole API under its absolute paths: entries over REST and gRPC, and the log's tiles both at the root (where Go
-/// tools and monitors read) and under `/api/v2` (where the specification has them).
-pub fn router(rekor: RekorV2) -> Router {
-    let face = tiles::router(rekor.log.clone());
+/// tools and monitors read) and under `/api/v2` (where the specification has them). Entry bundles are behind `gate`.
+pub fn router(rekor: RekorV2, gate: &Gate) -> Router {
+    let face = tiles::router(rekor.log.clone(), gate);
     let grpc = grpc::service(rekor.clone());
     let create = post(create_entry).head(other_method).fallback(other_method);
     let entries = Router::new()

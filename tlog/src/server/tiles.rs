@@ -14,16 +14,17 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use super::log::Log;
+use crate::serve::access::Gate;
 use crate::serve::{Problem, cors};
 use crate::tile::{TILE_WIDTH, Tile, TileKind};
 
 /// Bundles below this many bytes are not worth compressing.
 const MIN_COMPRESSED: u16 = 256;
 
-/// The face of `log`, to be nested under its prefix.
-pub fn router(log: Log) -> Router {
+/// The face of `log`, to be nested under its prefix. Entry bundles are behind `gate`.
+pub fn router(log: Log, gate: &Gate) -> Router {
     let entries = Router::new()
-        .route("/tile/entries/{*path}", get(entries))
+        .route("/tile/entries/{*path}", gate.before(get(entries)))
         .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(MIN_COMPRESSED)));
     let open = Router::new().route("/checkpoint", get(checkpoint)).route("/tile/{*path}", get(hashes));
     cors::allow_any_origin(entries.merge(open).with_state(log))

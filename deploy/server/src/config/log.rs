@@ -28,6 +28,29 @@ pub(crate) struct LogConfig {
     pub(crate) checkpoint_key: PathBuf,
     /// Start of trust.
     pub(crate) since: Timestamp,
+    /// Who may write to it. A CT log takes what leads to its roots.
+    pub(crate) admission: AdmissionConfig,
+}
+
+/// Who may write to an attestation log: the `[log.admission]` table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdmissionConfig {
+    /// Whose signatures are taken.
+    pub(crate) signers: Signers,
+    /// PEM file of CA certificates, the issuing ones too, that count as the own CA beside that of this process.
+    pub(crate) roots: Option<PathBuf>,
+}
+
+/// Whose signatures an attestation log takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Signers {
+    /// Anybody's, by keys and by certificates of any CA.
+    #[default]
+    Any,
+    /// Those by certificates of the own CA.
+    OwnCa,
 }
 
 /// What clients of a log speak, with what only that dialect needs.
@@ -109,6 +132,7 @@ struct Section {
     roots: Option<PathBuf>,
     hostname: Option<String>,
     tree_id: Option<u64>,
+    admission: Option<AdmissionConfig>,
 }
 
 impl TryFrom<Section> for LogConfig {
@@ -132,6 +156,7 @@ impl TryFrom<Section> for LogConfig {
             origin,
             checkpoint_key: section.checkpoint_key,
             since: section.since,
+            admission: section.admission.unwrap_or_default(),
         })
     }
 }
@@ -162,6 +187,7 @@ impl Section {
             ("roots", self.roots.is_some(), "\"ct\""),
             ("hostname", self.hostname.is_some(), "\"rekor-v1\""),
             ("tree_id", self.tree_id.is_some(), "\"rekor-v1\""),
+            ("admission", self.admission.is_some() && dialect.is_ct(), "\"rekor-v1\" and \"rekor-v2\""),
         ];
         match foreign.into_iter().find(|(_, given, _)| *given) {
             Some((key, _, owners)) => Err(format!(
@@ -194,7 +220,15 @@ fn is_bare_host(origin: &str) -> bool {
 }
 
 /// What all logs together must satisfy.
-pub(super) fn check(logs: &[LogConfig]) -> Result<(), ConfigError> {
+pub(super) fn check(logs: &[LogConfig], has_ca: bool) -> Result<(), ConfigError> {
+    let lost = |log: &&LogConfig| {
+        log.admission.signers == Signers::OwnCa && log.admission.roots.is_none() && !has_ca
+    };
+    if let Some(log) = logs.iter().find(lost) {
+        let problem = "`signers = \"own-ca\"` needs a CA: this process has none, so name the certificates of the \
+            other's with `roots`";
+        return Err(ConfigError::value(format!("log.{}.admission", log.name), problem));
+    }
     unique(logs, "name", |log| Some(&log.name))?;
     unique(logs, "prefix", |log| log.dialect.face().map(|face| face.prefix.as_str()))?;
     unique(logs, "origin", |log| Some(log.origin.as_str()))?;

@@ -1,3 +1,5 @@
+use chancery_tlog::serve::rate::{Limit, Rate, Rates};
+
 use super::*;
 use crate::init::SAMPLE;
 
@@ -35,7 +37,9 @@ fn every_commented_key_is_a_key_with_its_default() {
         text.push('\n');
     }
     let config = parse(&text).unwrap();
-    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.rates, Rates::default().or_defaults(true));
+    assert_eq!(Limits { rates: Rates::default(), ..config.limits }, Limits::default());
+    assert_eq!(config.access, Access::Token("/srv/chancery/readers".into()));
     assert!(config.listen.tls.is_some() && config.listen.metrics.is_some() && config.passphrase.is_some());
     assert!(!config.listen.behind_proxy && !config.json_logs);
     let timestamp = config.timestamp.unwrap();
@@ -45,7 +49,7 @@ fn every_commented_key_is_a_key_with_its_default() {
 
 #[test]
 fn an_unknown_key_is_refused_by_name() {
-    let refused = refusal("address = ", "adress = \"127.0.0.1:1\"\naddress = ");
+    let refused = refusal("\naddress = ", "\nadress = \"127.0.0.1:1\"\naddress = ");
     assert!(refused.contains("adress") && refused.contains("listen"), "{refused}");
 }
 
@@ -159,4 +163,81 @@ fn a_log_that_moved_is_named_by_the_host_of_its_checkpoints() {
     assert_eq!(url.naming("127.0.0.1"), "http://127.0.0.1:8080");
     assert_eq!(url.naming("log.example"), "https://log.example");
     assert_eq!(url.naming("2001:db8::1"), "https://[2001:db8::1]");
+}
+
+/// The sample with other lines in place of its `[access]` table.
+fn with_access(table: &str) -> Result<Config, ConfigError> {
+    let line = "[access]\nentries = \"token\"\n";
+    assert!(SAMPLE.contains(line));
+    parse(&SAMPLE.replace(line, table))
+}
+
+#[test]
+fn whoever_can_be_reached_by_others_has_to_choose_who_reads() {
+    let refused = with_access("").unwrap_err().to_string();
+    for choice in ["`entries = \"token\"`", "\"oidc\"", "\"mtls\"", "\"open\""] {
+        assert!(refused.starts_with("chancery.toml: `access`: ") && refused.contains(choice), "{refused}");
+    }
+    let local = SAMPLE.replace("https://sigstore.example.com", "http://127.0.0.1:8080");
+    let local = local.replace("[access]\nentries = \"token\"\n", "");
+    assert_eq!(parse(&local).unwrap().access, Access::Open);
+    let exposed =
+        local.replace("address = \"127.0.0.1:8080\"", "address = \"0.0.0.0:80\"\nbehind_proxy = true");
+    parse(&exposed).unwrap_err();
+    assert_eq!(with_access("[access]\nentries = \"open\"\n").unwrap().access, Access::Open);
+    with_access("[access]\nentries = \"closed\"\n").unwrap_err();
+    with_access("[access]\n").unwrap_err();
+}
+
+#[test]
+fn a_rule_for_readers_names_somebody_and_not_the_audience_of_signers() {
+    let oidc = |rest: &str| with_access(&format!("[access]\nentries = \"oidc\"\n{rest}"));
+    let rule = "[[access.oidc.readers]]\nissuer = \"https://id.example.com\"\n";
+    let Access::Oidc(access) = oidc(&format!("{rule}subject = \"*\"\n")).unwrap().access else { panic!() };
+    assert_eq!((access.audience.as_str(), access.readers.len()), ("https://sigstore.example.com", 1));
+    let refused = oidc(rule).unwrap_err().to_string();
+    assert!(refused.contains("everyone with a token of https://id.example.com"), "{refused}");
+    let refused = oidc("[access.oidc]\naudience = \"sigstore\"\n").unwrap_err().to_string();
+    assert!(refused.contains("tokens for signing"), "{refused}");
+}
+
+#[test]
+fn client_certificates_come_by_the_listeners_tls() {
+    let tls = "[listen.tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\n[access]\nentries = \"mtls\"\n";
+    let config = with_access(tls).unwrap();
+    let file = Path::new("/srv/chancery/readers-ca.pem");
+    assert_eq!(config.listen.tls.unwrap().client_ca.as_deref(), Some(file));
+    let other = tls.replace("\"mtls\"", "\"token\"");
+    assert_eq!(with_access(&other).unwrap().listen.tls.unwrap().client_ca, None);
+}
+
+#[test]
+fn a_log_for_the_own_ca_needs_to_know_one() {
+    let ca = SAMPLE.find("# The certificate authority, in").unwrap();
+    let logs = SAMPLE.find("# The issuance log: every").unwrap();
+    let without = format!("{}{}", &SAMPLE[..ca], &SAMPLE[logs..]);
+    let refused = parse(&without).unwrap_err().to_string();
+    assert!(refused.contains("`log.rekor-v1.admission`") && refused.contains("`roots`"), "{refused}");
+    let config = parse(&without.replace("# roots = \"ca-chain.pem\"", "roots = \"ca-chain.pem\"")).unwrap();
+    assert_eq!(config.logs[1].admission.roots.as_deref(), Some(Path::new("/srv/chancery/ca-chain.pem")));
+    assert_eq!(config.logs[1].admission.signers, Signers::OwnCa);
+    let refused = refusal("dialect = \"ct\"", "admission = { signers = \"any\" }\ndialect = \"ct\"");
+    assert!(refused.contains("`admission` is for dialect"), "{refused}");
+}
+
+#[test]
+fn rates_are_limited_where_others_come_in_and_as_the_operator_says() {
+    let config = parse(SAMPLE).unwrap();
+    assert_eq!(config.rates, Rates::default().or_defaults(true));
+    let text = SAMPLE.replace(
+        "# [limits.rates]",
+        "[limits.rates]\nreads_per_address = \"off\"\nwrites_per_identity = { per_minute = 6, burst = 3 }",
+    );
+    let rates = parse(&text).unwrap().rates;
+    assert_eq!(rates.reads_per_address, None);
+    assert_eq!(rates.writes_per_identity, Some(Rate { per_minute: 6, burst: 3 }));
+    assert!(matches!(config.limits.rates.writes_per_address, None::<Limit>));
+    let zero = SAMPLE
+        .replace("# [limits.rates]", "[limits.rates]\nwrites_per_identity = { per_minute = 6, burst = 0 }");
+    assert!(parse(&zero).unwrap_err().to_string().contains("rates.writes_per_identity"));
 }

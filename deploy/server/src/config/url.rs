@@ -66,6 +66,11 @@ impl BaseUrl {
         Some(std::net::SocketAddr::new(ip, port))
     }
 
+    /// Whether only clients on this machine can come by it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.host() == "localhost" || self.address().is_some_and(|address| address.ip().is_loopback())
+    }
+
     /// Whether clients come by TLS.
     pub(crate) fn is_https(&self) -> bool {
         self.0.scheme() == "https"

@@ -1,16 +1,17 @@
 //! The files that `init` writes, from templates whose `@places@` are filled in.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use chancery_ca::IssuerConfig;
 use chancery_ca::config::{Issuer, Location};
 use chancery_tlog::clock::Clock;
 use chancery_tlog::serve::key_file::Passphrase;
 use rand::Rng as _;
 
-use super::{DEFAULT_LISTEN, InitArguments, IssuerType};
+use super::{DEFAULT_LISTEN, Entries, InitArguments, IssuerType, Signers};
 use crate::config::BaseUrl;
 
 /// The key of the CA's root, which no running server needs.
@@ -64,6 +65,24 @@ impl InitArguments {
         Ok(self.passphrase_file.as_ref().map(absolute).transpose()?.map(Passphrase::File))
     }
 
+    fn listen(&self, url: &BaseUrl) -> SocketAddr {
+        let own = url.address().filter(|address| address.ip().is_loopback() && !url.is_https());
+        self.listen.or(own).unwrap_or(DEFAULT_LISTEN)
+    }
+
+    /// Who reads: as said, and where only this machine can come in, everyone.
+    pub(super) fn entries(&self, url: &BaseUrl) -> anyhow::Result<Entries> {
+        let exposed = !(url.is_loopback() && self.listen(url).ip().to_canonical().is_loopback());
+        match self.entries {
+            Some(entries) => Ok(entries),
+            None if exposed => bail!(
+                "--entries is missing: say who may read entries, which hold repository names and e-mail addresses: \
+                 `token`, `oidc`, `mtls`, or `open` for whoever reaches the listener"
+            ),
+            None => Ok(Entries::Open),
+        }
+    }
+
     /// `chancery.toml`.
     pub(super) fn config_text(
         &self,
@@ -72,8 +91,11 @@ impl InitArguments {
         passphrase: Option<&Passphrase>,
         issuers: &IssuerConfig,
     ) -> anyhow::Result<String> {
-        let own = url.address().filter(|address| address.ip().is_loopback() && !url.is_https());
-        let listen = self.listen.or(own).unwrap_or(DEFAULT_LISTEN).to_string();
+        let listen = self.listen(url).to_string();
+        let signers = match self.signers {
+            Signers::Any => "any",
+            Signers::OwnCa => "own-ca",
+        };
         // Rekor's ids are 16 hex digits of a positive 64-bit number; short ones would look odd and collide.
         let tree_id = rand::rng().random_range(1_u64 << 60..1_u64 << 63);
         let passphrase = match passphrase {
@@ -103,6 +125,8 @@ impl InitArguments {
                 ("host", url.host()),
                 ("hostname", url.hostname()),
                 ("listen", &listen),
+                ("entries", self.entries(url)?.name()),
+                ("signers", signers),
                 ("metrics", &metrics),
                 ("passphrase", &passphrase),
                 ("development", development),
@@ -145,7 +169,7 @@ mod tests {
     }
 
     fn arguments(more: &[&str]) -> InitArguments {
-        let line = ["init", "/srv/chancery", "--url", "https://sigstore.example.com"];
+        let line = ["init", "/srv/chancery", "--url", "https://sigstore.example.com", "--entries", "token"];
         Line::parse_from(line.iter().chain(more)).init
     }
 

@@ -57,7 +57,7 @@ async fn nothing_that_exists_is_overwritten() {
 async fn a_mistake_in_the_arguments_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("instance");
-    let refused = made(&dir, &["--listen", "0.0.0.0:80"]).await.unwrap_err().to_string();
+    let refused = made(&dir, &["--listen", "0.0.0.0:80", "--entries", "open"]).await.unwrap_err().to_string();
     assert!(refused.contains("plain HTTP"), "{refused}");
     assert!(!dir.exists());
 }
@@ -237,4 +237,49 @@ async fn a_log_that_is_gone_is_not_made_anew() {
     let refused = compose::application(instance, &clock).await.err().unwrap();
     assert!(format!("{refused:#}").contains("log `rekor-v1`"), "{refused:#}");
     assert!(!dir.join("logs/rekor-v1").exists());
+}
+
+#[tokio::test]
+async fn an_instance_for_others_is_not_made_until_somebody_says_who_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    let exposed = ["--listen", "192.0.2.1:443"];
+    let refused = made(&dir, &exposed).await.unwrap_err().to_string();
+    assert!(refused.contains("--entries") && refused.contains("`token`"), "{refused}");
+    assert!(!dir.exists());
+}
+
+#[tokio::test]
+async fn reader_tokens_are_listed_by_their_digest_and_each_name_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &["--entries", "token"]).await.unwrap();
+    let found = check::findings(&dir).unwrap();
+    assert!(found.lines.concat().contains("nobody can read yet"), "{:?}", found.lines);
+    access::make_token(&dir, "audit").unwrap();
+    access::make_token(&dir, "monitor").unwrap();
+    let refused = access::make_token(&dir, "audit").unwrap_err().to_string();
+    assert!(refused.contains("`audit` already"), "{refused}");
+    access::make_token(&dir, "a b").unwrap_err();
+    let lines = check::findings(&dir).unwrap().lines.concat();
+    assert!(lines.contains("entries: 2 reader tokens"), "{lines}");
+    let open = folder.path().join("open");
+    made(&open, &[]).await.unwrap();
+    let refused = access::make_token(&open, "audit").unwrap_err().to_string();
+    assert!(refused.contains("takes no reader tokens"), "{refused}");
+}
+
+#[tokio::test]
+async fn client_certificates_behind_a_proxy_are_a_problem_and_a_missing_ca_is_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made(&dir, &["--entries", "mtls"]).await.unwrap();
+    let problem =
+        || check::findings(&dir).unwrap().lines.into_iter().find(|line| line.starts_with("problem")).unwrap();
+    assert!(problem().contains("needs `[listen.tls]`"), "{}", problem());
+    let file = dir.join(config::FILE);
+    let text =
+        std::fs::read_to_string(&file).unwrap().replace("# behind_proxy = false", "behind_proxy = true");
+    std::fs::write(&file, text).unwrap();
+    assert!(problem().contains("cannot work behind a proxy"), "{}", problem());
 }

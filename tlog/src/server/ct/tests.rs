@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 
-use super::super::fixture::{Answer, RunningLog, get, post, send, standing_log};
+use super::super::fixture::{Answer, RunningLog, closed_gate, get, post, send, standing_log};
 use super::*;
 use crate::clock::Timestamp;
 use crate::ct::{AddChainResponse, Entry, verify_tree_head};
@@ -40,7 +40,7 @@ impl Ct {
         let roots = vec![root.certificate.clone()];
         let log = CtLog::new(running.log.clone(), roots, Arc::new(p256_signer("ct")), running.clock.clone());
         let log = log.unwrap();
-        let router = Router::new().nest("/ct", log.clone().router());
+        let router = Router::new().nest("/ct", log.clone().router(&Gate::open()));
         Self { root, issuing, log, router, running }
     }
 
@@ -338,4 +338,24 @@ async fn a_ct_log_needs_a_p256_key_and_a_root() {
     };
     assert!(matches!(new(KeyKind::EcdsaP384, vec![root]), Err(CtLogError::Key(KeyKind::EcdsaP384))));
     assert!(matches!(new(KeyKind::EcdsaP256, vec![]), Err(CtLogError::NoRoots)));
+}
+
+#[tokio::test]
+async fn certificates_are_sealed_and_heads_and_proofs_open() {
+    let ct = Ct::start().await;
+    ct.fill(2).await;
+    let (gate, word) = closed_gate();
+    let router = ct.log.clone().router(&gate);
+    for path in ["/ct/v1/get-entries?start=0&end=1", "/ct/v1/get-entry-and-proof?leaf_index=0&tree_size=2"] {
+        assert_eq!(get(&router, path).await.status, 401, "{path}");
+        let answer = send(&router, "GET", path, &word, "").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("cache-control")),
+            (200, "private, no-store"),
+            "{path}"
+        );
+    }
+    for path in ["/ct/v1/get-sth", "/ct/v1/get-sth-consistency?first=1&second=2", "/ct/v1/get-roots"] {
+        assert_eq!(get(&router, path).await.status, 200, "{path}");
+    }
 }

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::rekor::EntryError;
 use crate::serve::Problem;
+use crate::server::admission::Refusal;
 use crate::server::log::{AddError, ProofReadError};
 use crate::server::store::StoreError;
 
@@ -21,6 +22,16 @@ pub(super) fn entry(error: &EntryError) -> Problem {
         EntryError::Invalid(_) | EntryError::Algorithm => StatusCode::BAD_REQUEST,
     };
     Problem::new(status, error.to_string())
+}
+
+/// An entry that is not admitted.
+pub(super) fn admission(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::TooMany { retry_after } => Problem::too_many(refusal.to_string(), *retry_after),
+        Refusal::Key | Refusal::Foreign(_) | Refusal::NotNow => {
+            Problem::new(StatusCode::FORBIDDEN, refusal.to_string())
+        }
+    }
 }
 
 /// An entry that was not added.

@@ -3,6 +3,7 @@
 mod create;
 mod read;
 mod search;
+mod zones;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::fixture::{Answer, RunningLog, get, post, send, standing_log};
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::fixture::p256_signer;
 use crate::key::{HashAlgorithm, SoftwareSigner};
 use crate::merkle::{Hash, leaf_hash, verify_inclusion};
@@ -44,12 +45,19 @@ impl Rekor {
     }
 
     fn over(running: RunningLog) -> Self {
+        let admission = Admission::any(Vec::new(), running.clock.clone());
+        Self::with(running, admission, Gate::open())
+    }
+
+    fn with(running: RunningLog, admission: Admission, gate: Gate) -> Self {
         let signer = log_key();
         let router = router(RekorV1 {
             log: running.log.clone(),
             host: HOST.to_owned(),
             tree_id: TREE,
             signer: Arc::clone(&signer),
+            admission,
+            gate,
         });
         Self { router, running, signer }
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::rekor_v2::EntryError;
 use crate::serve::reply::json;
+use crate::server::admission;
 use crate::server::log::AddError;
 
 /// A closed log is restarting; clients with retries get over it.
@@ -30,6 +31,10 @@ pub enum Code {
     NotFound = 5,
     /// ALREADY_EXISTS.
     AlreadyExists = 6,
+    /// PERMISSION_DENIED.
+    PermissionDenied = 7,
+    /// RESOURCE_EXHAUSTED.
+    ResourceExhausted = 8,
     /// UNIMPLEMENTED.
     Unimplemented = 12,
     /// INTERNAL.
@@ -45,6 +50,8 @@ impl Code {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -126,6 +133,20 @@ impl From<EntryError> for Refusal {
             | EntryError::NoType
             | EntryError::Invalid { .. }
             | EntryError::Leaf(_) => refusal,
+        }
+    }
+}
+
+impl From<admission::Refusal> for Refusal {
+    fn from(refusal: admission::Refusal) -> Self {
+        match refusal {
+            admission::Refusal::TooMany { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(Code::ResourceExhausted, refusal.to_string())
+            },
+            admission::Refusal::Key | admission::Refusal::Foreign(_) | admission::Refusal::NotNow => {
+                Self::new(Code::PermissionDenied, refusal.to_string())
+            }
         }
     }
 }

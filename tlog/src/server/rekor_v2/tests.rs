@@ -58,7 +58,7 @@ impl Rekor {
         let shutdown = CancellationToken::new();
         let running = sequencer.run(shutdown.clone());
         let sequencer = tokio::spawn(async move { running.await.unwrap() });
-        let router = router(RekorV2::new(log, log_key().public_key()).unwrap());
+        let router = router(RekorV2::new(log, log_key().public_key()).unwrap(), &Gate::open());
         Self { router, shutdown, sequencer }
     }
 
@@ -243,7 +243,7 @@ async fn a_leaf_that_fits_no_bundle_is_413_in_clear_words() {
 async fn a_full_pool_is_503_with_code_14_and_a_time_to_retry() {
     let full = LogSettings { max_pool_entries: 0, ..settings() };
     let (log, _sequencer) = open(full, None).await;
-    let router = router(RekorV2::new(log, log_key().public_key()).unwrap());
+    let router = router(RekorV2::new(log, log_key().public_key()).unwrap(), &Gate::open());
     let answer = post(&router, ENTRIES, &request("kav-signer", b"hello\n")).await;
     assert_eq!(answer.problem(), (503, 14, "reached max pushback; retry".to_owned()));
     assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
@@ -358,4 +358,26 @@ async fn the_origin_must_be_a_bare_host() {
         let dialect = RekorV2::new(log, log_key().public_key());
         assert_eq!(dialect.is_ok(), good, "{origin}");
     }
+}
+
+#[tokio::test]
+async fn bundles_are_sealed_at_both_places_and_a_log_for_the_own_ca_refuses_keys() {
+    let (log, sequencer) = open(settings(), None).await;
+    let running = tokio::spawn(sequencer.run(CancellationToken::new()));
+    let root = crate::fixture::Authority::root("root", |_| {});
+    let admission = Admission::own_ca(vec![root.certificate], Arc::new(FixedClock::new(NOON)));
+    let (gate, word) = super::super::fixture::closed_gate();
+    let rekor = RekorV2::new(log, log_key().public_key()).unwrap();
+    let open = router(rekor.clone(), &gate);
+    assert_eq!(post(&open, ENTRIES, &request("client", b"hello")).await.status, 201);
+    for path in ["/tile/entries/000.p/1", "/api/v2/tile/entries/000.p/1"] {
+        assert_eq!(get(&open, path).await.status, 401, "{path}");
+        assert_eq!(send(&open, "GET", path, &word, "").await.status, 200, "{path}");
+    }
+    assert_eq!(get(&open, "/api/v2/tile/0/000.p/1").await.status, 200);
+    let closed = router(rekor.admitting(admission), &gate);
+    let (status, code, message) = post(&closed, ENTRIES, &request("client", b"bye")).await.problem();
+    assert_eq!((status, code), (403, 7));
+    assert!(message.contains("sign keyless"), "{message}");
+    running.abort();
 }

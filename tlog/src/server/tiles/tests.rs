@@ -1,6 +1,6 @@
 use http::HeaderMap;
 
-use super::super::fixture::{Answer, RunningLog, get, send};
+use super::super::fixture::{Answer, RunningLog, closed_gate, get, send};
 use super::super::log::Submission;
 use super::*;
 use crate::merkle::{CompactRange, Hash, leaf_hash};
@@ -20,7 +20,7 @@ async fn face() -> (Router, RunningLog) {
     for added in futures::future::join_all(adds).await {
         added.unwrap();
     }
-    (router(running.log.clone()), running)
+    (router(running.log.clone(), &Gate::open()), running)
 }
 
 fn hashes(answer: &Answer) -> Vec<Hash> {
@@ -132,4 +132,23 @@ async fn bundles_are_compressed_for_whoever_accepts_gzip_and_hash_tiles_never() 
         packed.headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("accept-encoding"))
     );
     assert_eq!(encoding(&send(&router, "GET", "/tile/0/000", &gzip, "").await.headers), None);
+}
+
+#[tokio::test]
+async fn entry_bundles_are_sealed_and_hash_tiles_open() {
+    let (_, running) = face().await;
+    let (gate, word) = closed_gate();
+    let router = router(running.log.clone(), &gate);
+    for path in ["/tile/entries/000", "/tile/entries/001.p/44", "/tile/entries/000.p/1", "/tile/entries/999"]
+    {
+        let refused = get(&router, path).await;
+        assert_eq!(refused.status, 401, "{path}");
+        assert_eq!(refused.header("cache-control"), "private, no-store");
+    }
+    let bundle = send(&router, "GET", "/tile/entries/000", &word, "").await;
+    assert_eq!(decode_bundle(&bundle.body).unwrap().len(), 256);
+    assert_eq!(bundle.header("cache-control"), "private, max-age=31536000, immutable");
+    for path in ["/checkpoint", "/tile/0/000", "/tile/0/001.p/44", "/tile/1/000.p/1"] {
+        assert_eq!(get(&router, path).await.status, 200, "{path}");
+    }
 }

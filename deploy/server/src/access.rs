@@ -1,0 +1,250 @@
+//! The gate of an instance, as its operator has chosen: who is let into the sealed zone.
+//!
+//! Tokens and client certificates are the chassis' business; here are ID tokens, which the CA's library verifies. A
+//! token for signing opens no entries and a token for reading buys no certificate: their audiences differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use async_trait::async_trait;
+use chancery_ca::IssuerConfig;
+use chancery_ca::oidc::{self, TokenError, VerifiedToken, Verifier};
+use chancery_tlog::clock::Clock;
+use chancery_tlog::serve::access::{
+    CertificateReaders, Credentials, Denied, Gate, Reader, Readers, TokenReaders, new_token,
+};
+use serde_json::{Value, json};
+
+use crate::config::{Access, Config, OidcAccess, ReaderRule};
+
+/// What `init` writes at the head of a file of tokens.
+pub(crate) const TOKENS_HEAD: &str = "\
+# Who may read entries: a line for each reader, with a name and the SHA-256 of its token, made by
+# `chancery-server reader-token DIR NAME`. Whoever removes a line shuts its reader out, within a second.
+";
+
+/// The gate of the instance with this configuration. `signing` is whose tokens buy certificates, if it has a CA.
+pub(crate) fn gate(
+    config: &Config,
+    signing: Option<&IssuerConfig>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Gate> {
+    Ok(match &config.access {
+        Access::Open => Gate::open(),
+        Access::Token(file) => {
+            let readers = TokenReaders::load(file)
+                .context("`[access]`: make the file with `chancery-server reader-token DIR NAME`")?;
+            Gate::closed(Arc::new(readers))
+        }
+        Access::Oidc(access) => {
+            let development = config.ca.as_ref().is_some_and(|ca| ca.development);
+            let readers = OidcReaders::new(access, signing, development, clock.clone());
+            Gate::closed(Arc::new(readers.context("`[access.oidc]`")?))
+        }
+        Access::Mtls(file) => {
+            check_mtls(config, file)?;
+            // The listener has the file, and the handshake has verified whatever comes by.
+            Gate::closed(Arc::new(CertificateReaders))
+        }
+    })
+}
+
+/// In words, for `check-config`; and whether nobody is let in yet.
+pub(crate) fn describe(access: &Access) -> (String, bool) {
+    match access {
+        Access::Open => ("entries: open to whoever reaches the listener".to_owned(), false),
+        Access::Token(file) => {
+            let count = TokenReaders::load(file).map_or(0, |readers| readers.count());
+            (format!("entries: {count} reader tokens in {}", file.display()), count == 0)
+        }
+        Access::Oidc(OidcAccess { audience, readers }) => {
+            let count = readers.len();
+            (format!("entries: {count} rules for ID tokens with audience {audience}"), count == 0)
+        }
+        Access::Mtls(file) => {
+            (format!("entries: client certificates of the CA in {}", file.display()), false)
+        }
+    }
+}
+
+fn check_mtls(config: &Config, file: &Path) -> anyhow::Result<()> {
+    ensure!(
+        !config.listen.behind_proxy,
+        "`[access]`: \"mtls\" cannot work behind a proxy, which ends the TLS that a client certificate belongs to: let \
+         the proxy ask for certificates, or choose \"token\" or \"oidc\""
+    );
+    ensure!(
+        config.listen.tls.is_some(),
+        "`[access]`: \"mtls\" needs `[listen.tls]`: client certificates come with TLS"
+    );
+    ensure!(
+        file.is_file(),
+        "`[access.mtls]`: {} is missing: put the CA of your readers there",
+        file.display()
+    );
+    Ok(())
+}
+
+/// `chancery-server reader-token`: makes a token, prints it once, and lists its digest.
+pub(crate) fn make_token(dir: &Path, name: &str) -> anyhow::Result<()> {
+    let config = Config::load(dir)?;
+    let Access::Token(file) = &config.access else {
+        bail!("this instance takes no reader tokens: write `entries = \"token\"` under `[access]` first");
+    };
+    let (token, line) = new_token(name)?;
+    if file.exists() {
+        let known = TokenReaders::load(file)?;
+        ensure!(!known.has(name), "{} has a line for `{name}` already: remove it first", file.display());
+    }
+    append(file, &line)?;
+    writeln!(std::io::stdout(), "{token}")?;
+    let words = format!("`{name}` may read entries with this token; it is shown only once\n");
+    std::io::stderr().write_all(words.as_bytes())?;
+    Ok(())
+}
+
+fn append(file: &PathBuf, line: &str) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", file.display());
+    let fresh = !file.exists();
+    let old =
+        if fresh { TOKENS_HEAD.to_owned() } else { std::fs::read_to_string(file).with_context(failed)? };
+    let end = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+    let text = if fresh { format!("{old}{line}\n") } else { format!("{end}{line}\n") };
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .with_context(failed)
+}
+
+/// Whoever has an ID token that one of the rules takes.
+struct OidcReaders {
+    verifier: Verifier,
+    rules: Vec<ReaderRule>,
+    /// Audiences of tokens that buy certificates.
+    signing: BTreeSet<String>,
+}
+
+impl OidcReaders {
+    fn new(
+        access: &OidcAccess,
+        signing: Option<&IssuerConfig>,
+        development: bool,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let signs: BTreeSet<_> = signing
+            .into_iter()
+            .flat_map(IssuerConfig::issuers)
+            .map(|issuer| issuer.audience.clone())
+            .collect();
+        ensure!(
+            !signs.contains(&access.audience),
+            "the audience `{}` is that of tokens for signing in fulcio.yaml: use another for readers",
+            access.audience
+        );
+        let issuers: BTreeMap<_, _> =
+            access.readers.iter().map(|rule| (&rule.issuer, issuer(rule, access, signing))).collect();
+        let issuers = IssuerConfig::parse(&json!({ "OIDCIssuers": issuers }).to_string())?;
+        let settings = oidc::Settings { development, ..oidc::Settings::default() };
+        let verifier = Verifier::new(Arc::new(issuers), settings, clock)?;
+        Ok(Self { verifier, rules: access.readers.clone(), signing: signs })
+    }
+
+    fn name(&self, token: &VerifiedToken) -> Result<Reader, Denied> {
+        // A token that says it is for both was made by somebody who did not want the difference.
+        if audiences(token).any(|audience| audience == "sigstore" || self.signing.contains(audience)) {
+            return Err(Denied::Invalid);
+        }
+        let admitted = self.rules.iter().any(|rule| rule.issuer == token.iss && takes(rule, token));
+        if admitted {
+            Ok(Reader::named(&format!("{} {}", token.iss, token.sub)))
+        } else {
+            Err(Denied::Forbidden)
+        }
+    }
+}
+
+#[async_trait]
+impl Readers for OidcReaders {
+    async fn admit(&self, credentials: Credentials) -> Result<Reader, Denied> {
+        let token = credentials.token().ok_or(Denied::Missing)?;
+        match self.verifier.verify(token).await {
+            Ok(token) => self.name(&token),
+            Err(error @ TokenError::Keys { .. }) => {
+                tracing::warn!(%error, "a reader's token cannot be verified");
+                Err(Denied::Unavailable)
+            }
+            Err(error) => {
+                tracing::info!(reason = error.reason(), "a reader's token is refused");
+                Err(Denied::Invalid)
+            }
+        }
+    }
+
+    fn challenges(&self) -> &'static [&'static str] {
+        &["Bearer realm=\"entries\"", "Basic realm=\"entries\", charset=\"UTF-8\""]
+    }
+
+    fn advice(&self) -> &'static str {
+        "send an ID token for this instance as `Authorization: Bearer …`, or as the password of `Authorization: Basic`"
+    }
+}
+
+/// An issuer as a Fulcio configuration has it. Of its type only the form is used: names come from the rules. An issuer
+/// with a private CA is known from the instance's own fulcio.yaml.
+fn issuer(rule: &ReaderRule, access: &OidcAccess, signing: Option<&IssuerConfig>) -> Value {
+    let mut issuer = json!({ "IssuerURL": rule.issuer, "ClientID": access.audience, "Type": "email" });
+    let known = signing.and_then(|signing| signing.find(&rule.issuer));
+    if let Some(pem) = known.and_then(|known| known.ca_certificates.as_ref()) {
+        issuer["CACert"] = json!(pem);
+    }
+    issuer
+}
+
+fn audiences(token: &VerifiedToken) -> impl Iterator<Item = &str> {
+    let audience = token.claims.get("aud");
+    let many = audience.and_then(Value::as_array).into_iter().flatten();
+    audience.into_iter().chain(many).filter_map(Value::as_str)
+}
+
+fn takes(rule: &ReaderRule, token: &VerifiedToken) -> bool {
+    let subject = rule.subject.as_ref().is_none_or(|pattern| matches(pattern, &token.sub));
+    subject && rule.claims.iter().all(|(claim, pattern)| has(token, claim, pattern))
+}
+
+/// Whether a claim, or one element of it, is as the pattern wants it. An address that the issuer has not verified is
+/// anybody's.
+fn has(token: &VerifiedToken, claim: &str, pattern: &str) -> bool {
+    if claim == "email" && token.claims.get("email_verified") != Some(&Value::Bool(true)) {
+        return false;
+    }
+    let one = |value: &Value| match value {
+        Value::String(text) => matches(pattern, text),
+        Value::Bool(_) | Value::Number(_) => matches(pattern, &value.to_string()),
+        _ => false,
+    };
+    match token.claims.get(claim) {
+        Some(Value::Array(values)) => values.iter().any(one),
+        Some(value) => one(value),
+        None => false,
+    }
+}
+
+/// Whether the whole of `text` is as `pattern` says, in which `*` stands for anything. In time linear in both.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests;
