@@ -186,6 +186,21 @@ async fn the_timestamp_is_signed_anew_at_half_of_its_life() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_leaves_no_long_lived_timestamp_behind() {
+    let world = World::new();
+    let right = world.clock.now();
+    world.clock.set(right.plus(365 * DAY));
+    let publisher = world.start();
+    let wrong = version(&world);
+    world.clock.set(right);
+    assert!(publisher.refresh().unwrap());
+    assert!(version(&world) > wrong);
+    let client = Client::pinning(world.read("1.root.json"));
+    let timestamp = client.visit(router(&publisher)).await.unwrap().timestamp().signed.expires;
+    assert_eq!(timestamp.as_second().cast_unsigned(), right.plus(ONLINE_LIFE).seconds());
+}
+
+#[tokio::test]
 async fn a_client_in_the_middle_of_a_renewal_still_finds_its_snapshot() {
     let world = World::new();
     let publisher = world.start();
