@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use anyhow::{Context as _, Result, ensure};
-use chancery_tests::{Chancery, Instance, Policy};
+use chancery_tests::{Chancery, Instance, Policy, Rekor};
 use serde_json::Value;
 
 #[tokio::test]
@@ -45,6 +45,38 @@ async fn json_output_names_each_thing_proven() -> Result<()> {
     let report: Value = serde_json::from_str(&outcome.stdout).with_context(|| outcome.said())?;
     ensure!(report.is_object(), "{report}");
     ensure!(report.to_string().contains("acme/rocket"), "the report names no identity: {report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn signatures_go_where_the_signing_config_says_and_verify() -> Result<()> {
+    for (rekor, dialect, version) in [
+        (Rekor::V1, "Rekor v1", "0.0.1"),
+        (Rekor::V2, "Rekor v2", "0.0.2"),
+        (Rekor::Both, "Rekor v2", "0.0.2"),
+    ] {
+        let instance = Instance::start_with(rekor).await?;
+        let chancery = Chancery::trusting(&instance)?;
+        let policy = Policy::of(&instance.issuer.token().await?);
+        let policy = policy.each_ref().map(String::as_str);
+        let shown = chancery.run(&["trust", "show"])?.success()?.stdout;
+        let destination = shown.lines().find(|line| line.starts_with("signatures go to")).unwrap_or_default();
+        ensure!(destination.contains(dialect) && destination.contains("(timestamp)"), "{shown}");
+        for verb in ["sign", "attest"] {
+            let file = instance.file(verb, "a rocket")?.display().to_string();
+            let said = chancery.run_in_job(&instance, &[verb, &file])?.success()?.said();
+            ensure!(said.contains("timestamp by") && said.contains(&format!("({dialect})")), "{said}");
+            let bundle = format!("{file}.sigstore.json");
+            let json: Value = serde_json::from_slice(&std::fs::read(&bundle)?)?;
+            let material = &json["verificationMaterial"];
+            ensure!(material["tlogEntries"][0]["kindVersion"]["version"] == version, "{material}");
+            let stamps = &material["timestampVerificationData"]["rfc3161Timestamps"];
+            ensure!(stamps.as_array().is_some_and(|stamps| stamps.len() == 1), "{material}");
+            let arguments = [&["verify", "--bundle", &bundle], &policy[..], &[&file]].concat();
+            let verified = chancery.run(&arguments)?.success()?.stdout;
+            ensure!(verified.contains("proven        timestamp"), "{verified}");
+        }
+    }
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! Bundles cross the border both ways: cosign verifies ours, and we verify cosign's.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use chancery_tests::{Chancery, Cosign, Instance, Policy, Rekor};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
 #[tokio::test]
 async fn both_cosigns_verify_our_provenance() -> Result<()> {
-    let instance = Instance::start().await?;
+    let instance = Instance::start_with(Rekor::V1).await?;
     let token = instance.issuer.token().await?;
     let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
     let chancery = Chancery::trusting(&instance)?;
@@ -29,7 +29,7 @@ async fn both_cosigns_verify_our_provenance() -> Result<()> {
 
 #[tokio::test]
 async fn both_cosigns_verify_our_signature() -> Result<()> {
-    let instance = Instance::start().await?;
+    let instance = Instance::start_with(Rekor::V1).await?;
     let token = instance.issuer.token().await?;
     let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
     Chancery::trusting(&instance)?.run_in_job(&instance, &["sign", &file])?.success()?;
@@ -42,9 +42,31 @@ async fn both_cosigns_verify_our_signature() -> Result<()> {
 }
 
 #[tokio::test]
+async fn cosign_3_verifies_what_we_sign_to_rekor_v2() -> Result<()> {
+    for rekor in [Rekor::V2, Rekor::Both] {
+        let instance = Instance::start_with(rekor).await?;
+        let token = instance.issuer.token().await?;
+        let (cosign, chancery) = (Cosign::v3(&instance)?, Chancery::trusting(&instance)?);
+        let other = instance.file("other.tar", "another rocket")?.display().to_string();
+        for (verb, check, flags) in
+            [("sign", "verify-blob", &[][..]), ("attest", "verify-blob-attestation", &["--type", PROVENANCE])]
+        {
+            let file = instance.file(verb, "a rocket")?.display().to_string();
+            chancery.run_in_job(&instance, &[verb, &file])?.success()?;
+            let bundle = format!("{file}.sigstore.json");
+            let verify =
+                |file: &str| cosign.verify(check, &token, &[flags, &["--bundle", &bundle, file]].concat());
+            verify(&file)?.success()?;
+            verify(&other)?.failure(&[])?;
+        }
+    }
+    Ok(())
+}
+
+/// cosign 3 signs to Rekor v2 with a timestamp, cosign 2 to Rekor v1 of the same instance.
+#[tokio::test]
 async fn we_verify_the_signature_of_both_cosigns() -> Result<()> {
-    let instance = Instance::start_with(Rekor::V1).await?;
-    take_timestamps_out(&instance)?;
+    let instance = Instance::start().await?;
     let token = instance.issuer.token().await?;
     let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
     let chancery = Chancery::trusting(&instance)?;
@@ -62,8 +84,7 @@ async fn we_verify_the_signature_of_both_cosigns() -> Result<()> {
 
 #[tokio::test]
 async fn we_verify_the_attestation_of_both_cosigns() -> Result<()> {
-    let instance = Instance::start_with(Rekor::V1).await?;
-    take_timestamps_out(&instance)?;
+    let instance = Instance::start().await?;
     let token = instance.issuer.token().await?;
     let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
     let predicate = instance.file("predicate.json", r#"{"tested": true}"#)?.display().to_string();
@@ -104,30 +125,37 @@ async fn verification_needs_no_network() -> Result<()> {
     Ok(())
 }
 
+/// Rekor v1 with a timestamp beside its own time: both are proven.
 #[tokio::test]
-async fn we_verify_a_bundle_that_cosign_signed_with_a_key() -> Result<()> {
+async fn we_verify_what_cosign_3_signs_to_rekor_v1() -> Result<()> {
     let instance = Instance::start_with(Rekor::V1).await?;
-    take_timestamps_out(&instance)?;
+    let token = instance.issuer.token().await?;
     let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
     let bundle = instance.scratch().join("bundle.json").display().to_string();
-    let (cosign, chancery) = (Cosign::v3(&instance)?, Chancery::trusting(&instance)?);
-    cosign.run("generate-key-pair", &[""; 0])?.success()?;
-    cosign
-        .sign_with_key("sign-blob", &cosign.file("cosign.key"), &["--bundle", &bundle, &file])?
-        .success()?;
-    let verify = |key: &str| chancery.run(&["verify", "--key", key, "--bundle", &bundle, &file]);
-    verify(&cosign.file("cosign.pub"))?.success()?;
-    let stranger = instance.server.trust("rekor.pub").display().to_string();
-    verify(&stranger)?.refused(1, &["signature"])?;
+    Cosign::v3(&instance)?.sign("sign-blob", &token, &["--bundle", &bundle, &file])?.success()?;
+    let chancery = Chancery::trusting(&instance)?;
+    let verified = verify(&chancery, &Policy::of(&token), &["--bundle", &bundle, &file])?.success()?;
+    ensure!(verified.stdout.contains("signed by the log and a timestamp authority"), "{}", verified.stdout);
     Ok(())
 }
 
-/// Lets cosign sign without timestamps, which our client cannot verify yet.
-fn take_timestamps_out(instance: &Instance) -> Result<()> {
-    let path = instance.server.trust("signing_config.json");
-    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
-    config["tsaUrls"] = serde_json::json!([]);
-    Ok(std::fs::write(&path, config.to_string())?)
+#[tokio::test]
+async fn we_verify_a_bundle_that_cosign_signed_with_a_key() -> Result<()> {
+    for rekor in [Rekor::V1, Rekor::V2] {
+        let instance = Instance::start_with(rekor).await?;
+        let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+        let bundle = instance.scratch().join("bundle.json").display().to_string();
+        let (cosign, chancery) = (Cosign::v3(&instance)?, Chancery::trusting(&instance)?);
+        cosign.run("generate-key-pair", &[""; 0])?.success()?;
+        cosign
+            .sign_with_key("sign-blob", &cosign.file("cosign.key"), &["--bundle", &bundle, &file])?
+            .success()?;
+        let verify = |key: &str| chancery.run(&["verify", "--key", key, "--bundle", &bundle, &file]);
+        verify(&cosign.file("cosign.pub"))?.success()?;
+        let stranger = instance.server.trust("ct.pub").display().to_string();
+        verify(&stranger)?.refused(1, &["signature"])?;
+    }
+    Ok(())
 }
 
 fn verify(chancery: &Chancery, policy: &[String; 4], arguments: &[&str]) -> Result<chancery_tests::Outcome> {
