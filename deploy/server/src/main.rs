@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::export::Client;
 use crate::init::InitArguments;
 use crate::tuf::SignArguments;
 
@@ -57,11 +58,17 @@ enum Command {
         /// Name of the reader, for the access log and for whoever removes the line
         name: String,
     },
-    /// Print the client trust configuration, or write all trust files into a folder
+    /// Print the client trust configuration, write all trust files into a folder, or print what one client needs
+    ///
+    /// With --for: the files that this client reads go into a folder, and what makes it use them to standard output: a
+    /// shell script that signs and verifies, whose head says what to set, or resources for kubectl.
     ExportTrust {
         /// Folder of the instance
         dir: PathBuf,
-        /// Folder to write the files into; made if it is missing
+        /// The client
+        #[arg(long = "for", value_name = "CLIENT", value_enum)]
+        client: Option<Client>,
+        /// Folder to write the files into; made if it is missing [default with --for: trust-CLIENT]
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
@@ -87,7 +94,10 @@ async fn main() -> ExitCode {
         Command::Run { dir } => run::run(&dir).await,
         Command::CheckConfig { dir } => check::check(&dir),
         Command::ReaderToken { dir, name } => access::make_token(&dir, &name),
-        Command::ExportTrust { dir, output } => export::export(&dir, output.as_deref()),
+        Command::ExportTrust { dir, client: Some(client), output } => {
+            export::export_for(&dir, client, output.as_deref())
+        }
+        Command::ExportTrust { dir, client: None, output } => export::export(&dir, output.as_deref()),
         Command::Tuf(TufCommand::Sign(arguments)) => tuf::sign(&arguments),
     };
     match outcome {

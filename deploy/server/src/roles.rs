@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use chancery_ca::config::{IssuerKind, Location};
+use chancery_ca::config::{Issuer, IssuerKind, Location};
 use chancery_ca::timestamp::{TimestampAuthority, TimestampSettings};
 use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, Settings};
 use chancery_tlog::certificate::Certificate;
@@ -136,6 +136,7 @@ impl Instance {
         let mut identity = Identity {
             url,
             ca: self.ca.as_ref().map(|ca| (ca.chain.as_slice(), ca.since)),
+            issuers: self.ca.as_ref().map(CaRole::issuer_urls).unwrap_or_default(),
             logins: self.ca.as_ref().map(CaRole::logins).unwrap_or_default(),
             ct: None,
             rekor_v1: None,
@@ -175,15 +176,15 @@ impl CaRole {
         Ok(Self { authority, chain, issuers, settings, remote_log, since: config.since })
     }
 
+    /// Issuers with one address, in the order of their configuration.
+    fn issuer_urls(&self) -> Vec<&str> {
+        self.issuers.issuers().filter_map(|issuer| issuer_url(issuer)).collect()
+    }
+
     /// Issuers of people. CI systems are left out: nobody logs in there.
     fn logins(&self) -> Vec<&str> {
         let people = self.issuers.issuers().filter(|issuer| matches!(issuer.kind, IssuerKind::Email { .. }));
-        people
-            .filter_map(|issuer| match &issuer.location {
-                Location::Url(url) => Some(url.as_str()),
-                Location::Pattern(_) => None,
-            })
-            .collect()
+        people.filter_map(|issuer| issuer_url(issuer)).collect()
     }
 
     fn remote_log(&self) -> Option<LogIdentity<'_>> {
@@ -208,6 +209,13 @@ impl CaRole {
         CertificateService::new(self.authority, self.issuers, log, clock, self.settings).context(
             "the issuers (`[ca]` in chancery.toml; for one on this machine without TLS: `development = true`)",
         )
+    }
+}
+
+fn issuer_url(issuer: &Issuer) -> Option<&str> {
+    match &issuer.location {
+        Location::Url(url) => Some(url),
+        Location::Pattern(_) => None,
     }
 }
 

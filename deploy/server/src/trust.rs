@@ -31,6 +31,8 @@ pub(crate) struct Identity<'i> {
     pub(crate) url: &'i BaseUrl,
     /// The CA's chain, issuing certificate first, and since when it is trusted.
     pub(crate) ca: Option<(&'i [Certificate], Timestamp)>,
+    /// Addresses of the issuers whose tokens the CA honours.
+    pub(crate) issuers: Vec<&'i str>,
     /// OpenID providers at which people log in to get a token that the CA honours.
     pub(crate) logins: Vec<&'i str>,
     /// The issuance log.
@@ -181,6 +183,7 @@ mod tests {
         documents(&Identity {
             url: &url,
             ca: None,
+            issuers: Vec::new(),
             logins: Vec::new(),
             ct: Some(log(format!("{url}/ct"), ct)),
             rekor_v1: Some(LogIdentity { log_id: rekor_v1.fingerprint(), ..log(url.to_string(), rekor_v1) }),

@@ -1,0 +1,250 @@
+//! Every recipe, read as its client reads it.
+
+use chancery_ca::timestamp::make_timestamp_authority;
+use chancery_tlog::clock::{Clock as _, FixedClock, Timestamp};
+use chancery_tlog::key::{KeyKind, PublicKey, Signer as _, SoftwareSigner};
+use serde::Deserialize as _;
+use serde_yaml_ng::Value;
+
+use super::*;
+use crate::config::BaseUrl;
+use crate::trust::{self, LogIdentity};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+
+/// What an instance at `url` publishes, and its recipe for `client`.
+struct World {
+    url: BaseUrl,
+    ca: Vec<Certificate>,
+    tsa: Vec<Certificate>,
+    keys: [SoftwareSigner; 3],
+}
+
+impl World {
+    fn new(url: &str) -> Self {
+        let clock = FixedClock::new(NOW);
+        let ca =
+            chancery_ca::make_root_and_intermediate("Acme \"Tools\"", KeyKind::EcdsaP256, &clock).unwrap();
+        let tsa = make_timestamp_authority("Acme", KeyKind::EcdsaP256, &clock).unwrap();
+        assert_eq!(clock.now(), NOW);
+        Self {
+            url: BaseUrl::parse(url).unwrap(),
+            ca: Certificate::chain_from_pem(&ca.chain_pem()).unwrap(),
+            tsa: Certificate::chain_from_pem(&tsa.chain_pem()).unwrap(),
+            keys: [KeyKind::EcdsaP256, KeyKind::EcdsaP256, KeyKind::Ed25519]
+                .map(|kind| SoftwareSigner::generate(kind).unwrap()),
+        }
+    }
+
+    fn identity(&self, v1: bool, v2: bool) -> Identity<'_> {
+        let [ct, rekor_v1, rekor_v2] = self.keys.each_ref().map(|key| key.public_key());
+        let log = |key: &'static str, signer| {
+            let base_url = format!("{}{key}", self.url);
+            LogIdentity { base_url, key: signer, log_id: PublicKey::fingerprint(signer), since: NOW }
+        };
+        Identity {
+            url: &self.url,
+            ca: Some((&self.ca, NOW)),
+            issuers: vec!["https://issuer.example/o'neill"],
+            logins: Vec::new(),
+            ct: Some(log("/ct", ct)),
+            rekor_v1: v1.then(|| log("", rekor_v1)),
+            rekor_v2: v2.then(|| log("", rekor_v2)),
+            timestamp: Some((&self.tsa, NOW)),
+        }
+    }
+
+    fn recipe(&self, client: Client, v1: bool, v2: bool) -> Result<String, RecipeError> {
+        let identity = self.identity(v1, v2);
+        let mut documents = trust::documents(&identity);
+        documents.push(Document {
+            name: "tuf-root.json",
+            media_type: "application/json",
+            text: "{}".to_owned(),
+        });
+        recipe(client, &identity, &documents, "/tmp/trust here").map(|recipe| recipe.text)
+    }
+}
+
+fn https() -> World {
+    World::new("https://sigstore.example.com")
+}
+
+fn resources(yaml: &str) -> Vec<Value> {
+    serde_yaml_ng::Deserializer::from_str(yaml).map(|part| Value::deserialize(part).unwrap()).collect()
+}
+
+fn at<'v>(value: &'v Value, path: &str) -> &'v str {
+    let step = |value: &'v Value, key: &str| match key.parse::<usize>() {
+        Ok(index) => value.get(index),
+        Err(_) => value.get(key),
+    };
+    let found = path.split('/').try_fold(value, step);
+    found.and_then(Value::as_str).unwrap_or_else(|| panic!("no {path} in {value:?}"))
+}
+
+#[test]
+fn every_client_has_a_recipe_without_a_place_left_open() {
+    for client in Client::value_variants() {
+        let text = https().recipe(*client, true, true).unwrap();
+        assert!(text.contains("https://sigstore.example.com"), "{client:?} does not name the instance");
+        for public in ["fulcio.sigstore.dev", "rekor.sigstore.dev", "tuf-repo-cdn", "oauth2.sigstore.dev"] {
+            assert!(!text.contains(public), "{client:?} names {public}");
+        }
+        for place in ["@url@", "@trust@", "@issuer@", ".pem@", ".pub@", "_tsa@", "_login@", "@base64"] {
+            assert!(!text.contains(place), "{client:?}: {place}");
+        }
+    }
+}
+
+#[test]
+fn scripts_are_shell_whatever_the_names() {
+    for client in Client::value_variants() {
+        let text = World::new("https://[2001:db8::1]:8443").recipe(*client, true, true).unwrap();
+        if !text.starts_with("#!/bin/sh\n") {
+            continue;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let checked = std::process::Command::new("sh").arg("-n").arg(file.path()).output().unwrap();
+        assert!(checked.status.success(), "{client:?}: {}", String::from_utf8_lossy(&checked.stderr));
+        assert!(text.contains("TRUST='/tmp/trust here'"), "{client:?}");
+        assert!(
+            !text.contains("ISSUER=https") || !text.contains("o'neill"),
+            "{client:?}: the issuer is not quoted"
+        );
+    }
+}
+
+#[test]
+fn policy_controller_gets_no_ed25519_key_and_keys_of_this_instance() {
+    let world = https();
+    for v2 in [false, true] {
+        let text = world.recipe(Client::PolicyController, true, v2).unwrap();
+        let [root, policy] = resources(&text).try_into().unwrap();
+        assert_eq!((at(&root, "kind"), at(&policy, "kind")), ("TrustRoot", "ClusterImagePolicy"));
+        let keys = root.get("spec").and_then(|spec| spec.get("sigstoreKeys")).unwrap();
+        assert_eq!(keys.get("tLogs").and_then(Value::as_sequence).map(Vec::len), Some(1));
+        let decode = |path| String::from_utf8(STANDARD.decode(at(keys, path)).unwrap()).unwrap();
+        for (path, key) in [("tLogs/0/publicKey", 1), ("ctLogs/0/publicKey", 0)] {
+            let found = PublicKey::from_pem(&decode(path)).unwrap();
+            assert_eq!(found.kind(), KeyKind::EcdsaP256);
+            assert_eq!(&found, world.keys[key].public_key());
+        }
+        let chain = Certificate::chain_from_pem(&decode("certificateAuthorities/0/certChain")).unwrap();
+        assert_eq!(chain, world.ca);
+        assert_eq!(at(keys, "certificateAuthorities/0/subject/organization"), "Acme \"Tools\"");
+        assert_eq!(at(keys, "ctLogs/0/baseURL"), "https://sigstore.example.com/ct");
+        assert_eq!(at(&policy, "spec/authorities/0/ctlog/trustRootRef"), at(&root, "metadata/name"));
+        assert_eq!(at(&policy, "spec/authorities/0/keyless/trustRootRef"), at(&root, "metadata/name"));
+        assert_eq!(
+            at(&policy, "spec/authorities/0/keyless/identities/0/issuer"),
+            "https://issuer.example/o'neill"
+        );
+    }
+}
+
+#[test]
+fn kyverno_gets_inline_ecdsa_keys_in_both_kinds_of_policy() {
+    let world = https();
+    let [validating, cluster] =
+        resources(&world.recipe(Client::Kyverno, true, true).unwrap()).try_into().unwrap();
+    assert_eq!((at(&validating, "kind"), at(&cluster, "kind")), ("ImageValidatingPolicy", "ClusterPolicy"));
+    let entry = "spec/rules/0/verifyImages/0/attestors/0/entries/0/keyless";
+    for (policy, path, key) in [
+        (&validating, "spec/attestors/0/cosign/ctlog/rekorPubKey".to_owned(), 1),
+        (&validating, "spec/attestors/0/cosign/ctlog/ctLogPubKey".to_owned(), 0),
+        (&cluster, format!("{entry}/rekor/pubkey"), 1),
+        (&cluster, format!("{entry}/ctlog/pubkey"), 0),
+    ] {
+        assert_eq!(&PublicKey::from_pem(at(policy, &path)).unwrap(), world.keys[key].public_key(), "{path}");
+    }
+    for (policy, path) in [
+        (&validating, "spec/attestors/0/cosign/keyless/roots".to_owned()),
+        (&cluster, format!("{entry}/roots")),
+    ] {
+        assert_eq!(Certificate::chain_from_pem(at(policy, &path)).unwrap(), world.ca, "{path}");
+    }
+    assert_eq!(at(&cluster, &format!("{entry}/rekor/url")), "https://sigstore.example.com");
+}
+
+#[test]
+fn clients_of_v1_are_refused_an_instance_without_it_and_told_what_to_do() {
+    for client in Client::value_variants() {
+        use Client::{Cosign2, Gitsign, Kyverno, PolicyController, SigstoreJs};
+        let v1_only = matches!(client, Cosign2 | SigstoreJs | Gitsign | PolicyController | Kyverno);
+        let recipe = https().recipe(*client, false, true);
+        assert_eq!(recipe.is_err(), v1_only, "{client:?}");
+        if let Err(error) = recipe {
+            let said = error.to_string();
+            assert!(said.starts_with(&format!("{} needs a Rekor v1 log", client.name())), "{said}");
+            assert!(said.contains("init --rekor both"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn rekor_monitor_watches_v2_only_where_address_and_origin_agree() {
+    https().recipe(Client::RekorMonitor, false, true).unwrap();
+    let elsewhere = World::new("https://sigstore.example.com:8443");
+    elsewhere.recipe(Client::RekorMonitor, true, true).unwrap();
+    let refused = elsewhere.recipe(Client::RekorMonitor, false, true).unwrap_err();
+    assert!(matches!(refused, RecipeError::Origin { .. }), "{refused}");
+}
+
+#[test]
+fn rekor_monitor_is_given_a_configuration_that_parses() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    // In its place a program that repeats its last argument.
+    let program = folder.path().join("rekor_monitor");
+    std::fs::write(&program, "#!/bin/sh\nfor last; do :; done\nprintf '%s' \"$last\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let script = folder.path().join("script");
+    std::fs::write(&script, https().recipe(Client::RekorMonitor, true, true).unwrap()).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let identity = r"it's .*@example\.com: #1";
+    let mut command = std::process::Command::new("sh");
+    let output = command
+        .arg(script)
+        .env("PATH", path)
+        .env("IDENTITY", identity)
+        .env("STATE", "/srv")
+        .output()
+        .unwrap();
+    let config: Value = serde_yaml_ng::from_slice(&output.stdout).unwrap();
+    assert_eq!(at(&config, "monitoredValues/certIdentities/0/certSubject"), identity);
+    assert_eq!(at(&config, "outputIdentities"), "/srv/identities.txt");
+}
+
+#[test]
+fn without_a_timestamp_authority_none_is_asked() {
+    let world = https();
+    let mut identity = world.identity(true, false);
+    identity.timestamp = None;
+    let mut documents = trust::documents(&identity);
+    documents.push(Document { name: "tuf-root.json", media_type: "application/json", text: "{}".to_owned() });
+    for client in [Client::SigstoreGo, Client::SigstoreJs] {
+        let text = recipe(client, &identity, &documents, "/srv").unwrap().text;
+        assert!(!text.contains("-tsa") && !text.contains("@url@"), "{text}");
+    }
+}
+
+#[test]
+fn a_value_of_several_lines_begins_where_its_place_does() {
+    let text = fill("a:\n  @b@\n- x@y.example @@ @c@@d@\n", |place| match place {
+        "b" => Some("1\n2".to_owned()),
+        "c" => Some("3".to_owned()),
+        "d" => Some("4".to_owned()),
+        _ => None,
+    });
+    assert_eq!(text, "a:\n  1\n  2\n- x@y.example @@ 34\n");
+}
+
+#[test]
+fn words_of_a_shell_stay_one_word() {
+    assert_eq!(word("https://a.example:8443/x"), "https://a.example:8443/x");
+    assert_eq!(word("it's $HOME"), "'it'\\''s $HOME'");
+    assert_eq!(word(""), "''");
+}

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes git sign with gitsign against @url@ alone, and verifies what was signed. gitsign speaks Rekor v1.
+#
+#   sh THIS          sets up the repository in the current folder
+#   git commit …     then signs, with the token of the CI job, or SIGSTORE_ID_TOKEN, or a login
+#   sh THIS verify   verifies COMMIT
+#
+#   COMMIT    what to verify [default: HEAD]
+#   IDENTITY  who must have signed, as the certificate says it: an e-mail address, or the URL of a workflow at a ref
+#   ISSUER    who vouched for that [default: the first issuer that the instance honours]
+#   TRUST     folder with the trust files of the instance [default: where they were exported to]; it has to stay there
+#
+# git is given TRUST/gitsign, which is gitsign with the trust of this instance: what the user's other repositories and
+# cosign trust stays as it is.
+set -eu
+[ -n "${TRUST:-}" ] || TRUST=@trust@
+[ -n "${ISSUER:-}" ] || ISSUER=@issuer@
+TRUST=$(cd -- "$TRUST" && pwd)
+
+if [ "${1:-}" != verify ]; then
+    cat >"$TRUST/gitsign" <<'PROGRAM'
+#!/bin/sh
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+# gitsign has two TUF clients, one of which cannot be set up by itself: it is given the files.
+export TUF_ROOT="$here/tuf" SIGSTORE_ROOT_FILE="$here/ca-chain.pem"
+export SIGSTORE_REKOR_PUBLIC_KEY="$here/rekor.pub" SIGSTORE_CT_LOG_PUBLIC_KEY_FILE="$here/ct.pub"
+exec gitsign "$@"
+PROGRAM
+    chmod 755 "$TRUST/gitsign"
+    mkdir -p "$TRUST/tuf"
+    "$TRUST/gitsign" initialize --mirror @url@/tuf --root "$TRUST/tuf-root.json"
+    git config gpg.format x509
+    git config gpg.x509.program "$TRUST/gitsign"
+    git config commit.gpgsign true
+    git config tag.gpgsign true
+    git config gitsign.fulcio @url@
+    git config gitsign.rekor @url@@gitsign_login@
+else
+    "$TRUST/gitsign" verify --certificate-identity "${IDENTITY:?IDENTITY says who must have signed}" \
+        --certificate-oidc-issuer "$ISSUER" "${COMMIT:-HEAD}"
+fi

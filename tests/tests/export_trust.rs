@@ -1,0 +1,201 @@
+//! An operator who knows nothing but the name of his client pastes what `export-trust --for` prints. Every script here
+//! is run exactly as it was printed, by `sh`, with the unmodified client.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use chancery_tests::{IdToken, Instance, Outcome, Rekor, Server, peers, program};
+
+const ALL: [Rekor; 3] = [Rekor::V1, Rekor::V2, Rekor::Both];
+const WITH_V1: [Rekor; 2] = [Rekor::V1, Rekor::Both];
+
+/// What was exported for a client, and a machine with that client alone.
+struct Pasted {
+    script: PathBuf,
+    home: PathBuf,
+    programs: PathBuf,
+    folder: PathBuf,
+}
+
+impl Pasted {
+    /// `programs` are the client's: the name that the script calls, and the name among the peers.
+    fn new(instance: &Instance, client: &str, programs: &[(&str, &str)]) -> Result<Self> {
+        let (home, folder) = (instance.home(client)?, instance.scratch().join(format!("trust of {client}")));
+        let output = folder.display().to_string();
+        let mut export = Server::command(&["export-trust", "--for", client, "--output", &output])?;
+        let text = program::run(export.arg(instance.server.folder()))?.success()?.stdout;
+        let script = instance.file(&format!("{client}.sh"), text)?;
+        let path = home.join("programs");
+        std::fs::create_dir_all(&path)?;
+        for (name, peer) in programs {
+            symlink(peers::program(peer)?, path.join(name))?;
+        }
+        Ok(Self { script, home, programs: path, folder })
+    }
+
+    /// Runs the script with `arguments` and these variables.
+    fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Outcome> {
+        let mut command = self.command("sh");
+        command.arg(&self.script).args(arguments).envs(variables.iter().copied());
+        program::run(&mut command)
+    }
+
+    /// Any program on that machine.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        program::isolate(&mut command, &self.home);
+        let system = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{system}", self.programs.display())).current_dir(&self.home);
+        command
+    }
+
+    /// Signs and verifies `file` in one go, then what must not verify.
+    fn sign_and_verify(&self, token: &IdToken, file: &Path, bundle: &str) -> Result<()> {
+        let (file, identity) = (file.display().to_string(), token.identity());
+        let policy = [("FILE", file.as_str()), ("IDENTITY", &identity), ("ISSUER", token.issuer())];
+        self.run(&[], &[&policy[..], &[("TOKEN", token.as_str())]].concat())?.success()?;
+        ensure!(Path::new(&format!("{file}{bundle}")).exists(), "there is no {file}{bundle}");
+        // The issuer is known without being told.
+        self.run(&["verify"], &policy[..2])?.success()?;
+        let other = format!("{identity}-dev");
+        self.run(&["verify"], &[("FILE", &file), ("IDENTITY", &other)])?.failure(&[])?;
+        Ok(())
+    }
+
+    /// Another artifact does not verify with the bundle of `file`.
+    fn refuses_another_artifact(&self, token: &IdToken, file: &Path, bundle: &str) -> Result<()> {
+        std::fs::write(file, "not what was signed")?;
+        let (file, identity) = (file.display().to_string(), token.identity());
+        ensure!(Path::new(&format!("{file}{bundle}")).exists(), "there is no bundle");
+        self.run(&["verify"], &[("FILE", &file), ("IDENTITY", &identity)])?.failure(&[])?;
+        Ok(())
+    }
+}
+
+async fn sign_and_verify(
+    client: &str,
+    programs: &[(&str, &str)],
+    bundle: &str,
+    dialects: &[Rekor],
+) -> Result<()> {
+    for dialect in dialects {
+        let instance = Instance::start_with(*dialect).await?;
+        let token = instance.issuer.token().await?;
+        let pasted = Pasted::new(&instance, client, programs)?;
+        let file = instance.file("artifact", "an artifact")?;
+        pasted.sign_and_verify(&token, &file, bundle)?;
+        pasted.refuses_another_artifact(&token, &file, bundle)?;
+        // The folder may move to another machine.
+        let moved = instance.scratch().join("moved");
+        std::fs::rename(&pasted.folder, &moved)?;
+        std::fs::write(&file, "an artifact")?;
+        let variables = [
+            ("TRUST", moved.display().to_string()),
+            ("FILE", file.display().to_string()),
+            ("IDENTITY", token.identity()),
+        ];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        pasted.run(&["verify"], &variables)?.success()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn cosign2() -> Result<()> {
+    sign_and_verify("cosign2", &[("cosign", "cosign2")], ".cosign.bundle", &WITH_V1).await
+}
+
+#[tokio::test]
+async fn cosign3() -> Result<()> {
+    sign_and_verify("cosign3", &[("cosign", "cosign3")], ".sigstore.json", &ALL).await
+}
+
+#[tokio::test]
+async fn sigstore_python() -> Result<()> {
+    sign_and_verify("sigstore-python", &[("sigstore", "sigstore-python")], ".sigstore.json", &ALL).await
+}
+
+#[tokio::test]
+async fn sigstore_go() -> Result<()> {
+    let programs = ["sigstore-go-signing", "sigstore-go-verification"].map(|name| (name, name));
+    sign_and_verify("sigstore-go", &programs, ".sigstore.json", &ALL).await
+}
+
+#[tokio::test]
+async fn sigstore_js() -> Result<()> {
+    for dialect in WITH_V1 {
+        let instance = Instance::start_with(dialect).await?;
+        let token = instance.issuer.token().await?;
+        let pasted = Pasted::new(&instance, "sigstore-js", &[("sigstore", "sigstore-js")])?;
+        let statement = serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{ "name": "artifact", "digest": { "sha256": "0".repeat(64) } }],
+            "predicateType": "https://example.com/tested",
+            "predicate": {},
+        });
+        let file = instance.file("statement.json", statement.to_string())?;
+        pasted.sign_and_verify(&token, &file, ".sigstore.json")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn gitsign() -> Result<()> {
+    for dialect in WITH_V1 {
+        let instance = Instance::start_with(dialect).await?;
+        let token = instance.issuer.token().await?;
+        let pasted = Pasted::new(&instance, "gitsign", &[("gitsign", "gitsign")])?;
+        let git = |arguments: &[&str]| {
+            let mut git = pasted.command("git");
+            git.args(arguments).env("SIGSTORE_ID_TOKEN", token.as_str());
+            program::run(&mut git)?.success()
+        };
+        git(&["init", "--quiet", "."])?;
+        git(&["config", "user.email", "octocat@example.com"])?;
+        git(&["config", "user.name", "Octocat"])?;
+        pasted.run(&[], &[])?.success()?;
+        git(&["commit", "--quiet", "--allow-empty", "--message", "signed"])?;
+        let identity = token.identity();
+        pasted.run(&["verify"], &[("IDENTITY", &identity)])?.success()?;
+        let other = format!("{identity}-dev");
+        pasted.run(&["verify"], &[("IDENTITY", &other)])?.failure(&[])?;
+        git(&["-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message", "unsigned"])?;
+        pasted.run(&["verify"], &[("IDENTITY", &identity)])?.failure(&[])?;
+        pasted.run(&["verify"], &[("IDENTITY", &identity), ("COMMIT", "HEAD~1")])?.success()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_needs_v1_is_told_so() -> Result<()> {
+    let instance = Instance::start_with(Rekor::V2).await?;
+    for client in ["cosign2", "sigstore-js", "gitsign", "policy-controller", "kyverno"] {
+        let mut export = Server::command(&["export-trust", "--for", client])?;
+        program::run(export.arg(instance.server.folder()).current_dir(instance.scratch()))?.failure(&[
+            client,
+            "Rekor v1",
+            "init --rekor both",
+        ])?;
+        let folder = instance.scratch().join(format!("trust-{client}"));
+        ensure!(!folder.exists(), "{} was made for nothing", folder.display());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn resources_for_kubernetes_go_to_standard_output_alone() -> Result<()> {
+    let instance = Instance::start_with(Rekor::Both).await?;
+    for (client, kinds) in [
+        ("policy-controller", ["kind: TrustRoot", "kind: ClusterImagePolicy"]),
+        ("kyverno", ["kind: ImageValidatingPolicy", "kind: ClusterPolicy"]),
+    ] {
+        let mut export = Server::command(&["export-trust", "--for", client])?;
+        let outcome =
+            program::run(export.arg(instance.server.folder()).current_dir(instance.scratch()))?.success()?;
+        ensure!(kinds.iter().all(|kind| outcome.stdout.contains(kind)), "{}", outcome.stdout);
+        ensure!(!instance.scratch().join(format!("trust-{client}")).exists(), "a folder without files");
+    }
+    Ok(())
+}
