@@ -16,6 +16,8 @@ use url::{Host, Url};
 
 /// Domains of the instances whose logs anyone can read, and of GitHub's.
 const PUBLIC: [&str; 4] = ["sigstore.dev", "sigstage.dev", "githubapp.com", "tuf-repo.github.com"];
+/// What is sent and wanted, unless a request says otherwise.
+const JSON: &str = "application/json";
 /// Largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// Attempts at a request; servers under load answer 429 or 503.
@@ -117,8 +119,6 @@ pub struct Request {
     /// What the answer may be.
     accept: &'static str,
 }
-
-const JSON: &str = "application/json";
 
 impl Request {
     /// GET.

@@ -87,7 +87,7 @@ pub struct Expected<'e> {
 pub struct VerifiedTimestamp {
     /// When: `genTime`.
     pub time: Timestamp,
-    /// Serial number, big-endian: with [`VerifiedTimestamp::signer`] it tells two timestamps apart.
+    /// Serial number, contents of the INTEGER: with [`VerifiedTimestamp::signer`] it tells two timestamps apart.
     pub serial: Vec<u8>,
     /// Policy, dotted.
     pub policy: String,

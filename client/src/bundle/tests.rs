@@ -51,8 +51,10 @@ fn what_protojson_leaves_out_is_zero() {
 fn both_spellings_of_integers_and_base64_are_read() {
     let mut json = minimal();
     json["verificationMaterial"]["tlogEntries"][0]["logIndex"] = json!(1);
-    json["messageSignature"]["signature"] = json!("_-8");
-    assert_eq!(parse(&json).unwrap().signature(), [0xff, 0xef]);
+    for spelling in ["_-8", "/+8=", "/+\r\n8=\n"] {
+        json["messageSignature"]["signature"] = json!(spelling);
+        assert_eq!(parse(&json).unwrap().signature(), [0xff, 0xef]);
+    }
     for bad in [json!("-1"), json!("+1"), json!("1 "), json!(-1), json!(1.5), json!("9223372036854775808")] {
         json["verificationMaterial"]["tlogEntries"][0]["logIndex"] = bad;
         assert!(parse(&json).is_err());

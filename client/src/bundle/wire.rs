@@ -15,13 +15,16 @@ const LENIENT: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Bytes as base64: read in either alphabet with or without padding, written in the standard one.
+/// Bytes as base64: read in either alphabet, with or without padding and line breaks, written in the standard one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Base64(pub Vec<u8>);
 
 impl Base64 {
-    /// Decodes `text`; `None` if it is not base64.
+    /// Decodes `text`; `None` if it is not base64. Line breaks are skipped, as Go's decoder does: coreutils makes them.
     pub fn decode(text: &str) -> Option<Vec<u8>> {
+        if text.contains(['\n', '\r']) {
+            return Self::decode(&text.replace(['\n', '\r'], ""));
+        }
         STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
     }
 

@@ -21,9 +21,7 @@ pub(super) fn judge(case: &Case<'_>, logged: Result<Option<Timestamp>, Refusal>,
     let stamps = stamps(case);
     let known = match (logged, &stamps) {
         (Err(why), _) => Err(why),
-        (Ok(None), Err(_)) => {
-            Err("no trusted time: the timestamp that would give one does not hold".to_owned())
-        }
+        (Ok(None), Err(why)) => Err(format!("no trusted time: the timestamp does not hold: {why}")),
         // A timestamp that does not hold refuses the bundle; the rest is still judged, by the log's word.
         (Ok(logged), stamps) => {
             let stamped = stamps.as_ref().ok().and_then(|(_, earliest)| *earliest);
@@ -44,13 +42,13 @@ fn known(
     stamped: Option<Timestamp>,
     clock: &dyn Clock,
 ) -> Result<(Outcome, Option<Timestamp>), Refusal> {
-    let proven =
+    let signed =
         |time: Timestamp, by: &str| Ok((Outcome::Proven(format!("{time}, signed by {by}")), Some(time)));
     match (logged, stamped) {
-        (Some(logged), None) => proven(logged, "the log"),
-        (None, Some(stamped)) => proven(stamped, "a timestamp authority"),
+        (Some(logged), None) => signed(logged, "the log"),
+        (None, Some(stamped)) => signed(stamped, "a timestamp authority"),
         (Some(logged), Some(stamped)) => {
-            proven(logged.min(stamped), "the log and a timestamp authority, the earlier")
+            signed(logged.min(stamped), "the log and a timestamp authority, the earlier")
         }
         (None, None) if case.certificate().is_none() => {
             Ok((Outcome::NotRequired("a key needs no time of signing".to_owned()), None))

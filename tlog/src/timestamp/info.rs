@@ -17,6 +17,7 @@ pub(super) struct Info<'d> {
     pub(super) policy: String,
     pub(super) hash: HashAlgorithm,
     pub(super) digest: &'d [u8],
+    /// Contents of the INTEGER. Not held to be positive: GitHub's authority made negative ones in 2023.
     pub(super) serial: &'d [u8],
     pub(super) time: Timestamp,
     /// Contents of the INTEGER.
@@ -34,9 +35,8 @@ impl<'d> Info<'d> {
         let (hash, digest) = imprint(fields.expect(der::SEQUENCE).ok_or(MALFORMED)?)?;
         let serial = fields
             .expect(der::INTEGER)
-            .and_then(der::positive)
-            .filter(|serial| serial.len() <= MAX_INTEGER)
-            .ok_or(TimestampError::Malformed("the serial number is not positive, or very long"))?;
+            .filter(|serial| (1..=MAX_INTEGER).contains(&serial.len()))
+            .ok_or(TimestampError::Malformed("the serial number is missing, or very long"))?;
         let time = fields
             .expect(der::GENERALIZED_TIME)
             .and_then(generalized_time)

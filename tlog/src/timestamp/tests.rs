@@ -83,6 +83,16 @@ fn every_bit_of_a_response_is_signed_or_decides_nothing() {
     assert!(unsigned <= 8 + 15 * 8, "{unsigned} bits of {} are free", response.len() * 8);
 }
 
+/// GitHub's authority of 2023 made serial numbers of random bytes and did not look at the sign.
+#[test]
+fn a_serial_number_may_be_negative() {
+    let signer = Signer::new();
+    let mut token = Forged::by(&signer);
+    token.info[SERIAL] = vec![2, 4, 0xde, 0xad, 0xbe, 0xef];
+    let timestamp = nothing_expected(&token.response(), &signer.authority()).unwrap();
+    assert_eq!(timestamp.serial, [0xde, 0xad, 0xbe, 0xef]);
+}
+
 #[test]
 fn certificates_in_the_token_are_not_read() {
     let signer = Signer::new();
@@ -429,7 +439,7 @@ fn fields_of_the_info_come_once_and_in_order() {
     malformed(|f| f.info[0] = vec![2, 1, 2]);
     malformed(|f| f.info.push(vec![2, 1, 1]));
     malformed(|f| f.info.swap(5, 6));
-    malformed(|f| f.info[SERIAL] = vec![2, 1, 0x80]);
+    malformed(|f| f.info[SERIAL] = vec![2, 0]);
     malformed(|f| f.info[SERIAL] = der::encode(der::INTEGER, &[1; 65]));
     malformed(|f| f.info.push(vec![4, 0]));
 }
