@@ -86,6 +86,31 @@ impl Entry {
     pub fn leaf(&self, at: Timestamp, extensions: &[u8]) -> Vec<u8> {
         self.timestamped(TIMESTAMPED_ENTRY, at, extensions)
     }
+    /// Reads a `MerkleTreeLeaf` back: the entry and its time. Only the bytes that [`Entry::leaf`] writes without
+    /// extensions are one, which is what a log of this crate stores.
+    pub fn from_leaf(leaf: &[u8]) -> Result<(Self, Timestamp), CtError> {
+        let malformed = CtError::Malformed("MerkleTreeLeaf");
+        let (entry, at) = Self::read(tls::Reader(leaf)).ok_or(malformed)?;
+        if entry.leaf(at, &[]) != leaf {
+            return Err(CtError::Malformed("MerkleTreeLeaf"));
+        }
+        Ok((entry, at))
+    }
+
+    fn read(mut reader: tls::Reader<'_>) -> Option<(Self, Timestamp)> {
+        // Version, leaf type and what stands behind the entry are compared by encoding again.
+        reader.array::<2>()?;
+        let at = Timestamp::from_millis(reader.u64()?);
+        let entry = match u16::from_be_bytes(reader.array()?) {
+            X509_ENTRY => Self::X509(reader.vector24()?.to_vec()),
+            PRECERT_ENTRY => {
+                Self::Precert { issuer_key_hash: reader.array()?, tbs: reader.vector24()?.to_vec() }
+            }
+            _ => return None,
+        };
+        Some((entry, at))
+    }
+
     /// SHA-256 over type, issuer and certificate without the time: the identity by which a log finds duplicates.
     pub fn identity(&self) -> Hash {
         let mut writer = tls::Writer::default();

@@ -294,4 +294,4 @@ pub fn sign_set(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@
 //! - [`sequencer`]: the one task that gives entries their place, by group commit.
 //! - [`round`]: one round of it, as types that prove its order.
 //! - [`store`]: the [`store::Store`] trait, one atomic verb with three outcomes, and its implementations.
+//! - [`fsck`]: checks a whole store at rest.
 //! - [`rekor_v1`], [`rekor_v2`], [`ct`]: the dialects, each an API on top of a log.
 //! - [`tiles`]: the C2SP face that every log has.
 //! - [`admission`]: who may write to an attestation log. Who may read is [`crate::serve::access`].
@@ -15,6 +16,7 @@ pub mod admission;
 pub mod ct;
 #[cfg(test)]
 mod fixture;
+pub mod fsck;
 pub mod log;
 mod meters;
 mod pool;

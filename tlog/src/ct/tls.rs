@@ -55,4 +55,8 @@ impl<'b> Reader<'b> {
         let length = u16::from_be_bytes(self.array()?);
         self.take(length.into())
     }
+    pub(super) fn vector24(&mut self) -> Option<&'b [u8]> {
+        let [a, b, c] = self.array()?;
+        self.take(u32::from_be_bytes([0, a, b, c]) as usize)
+    }
 }

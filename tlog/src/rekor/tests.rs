@@ -45,7 +45,7 @@ fn insert(entry: &Value) -> Result<CanonicalEntry, EntryError> {
 }
 
 /// One entry of every kind.
-fn all_known() -> [Value; 4] {
+pub(crate) fn all_known() -> [Value; 4] {
     [hashedrekord::known(), dsse::known(), intoto_v001::known(), intoto::known()]
 }
 

@@ -85,7 +85,7 @@ impl Verifier {
     }
 
     /// The same signer as Rekor v1 spells it: what entries of both dialects are found by.
-    pub(super) fn to_v1(&self) -> rekor::Verifier {
+    pub(crate) fn to_v1(&self) -> rekor::Verifier {
         match &self.material {
             Material::Key(key) => rekor::Verifier::Key(key.clone()),
             Material::Certificate(certificate) => rekor::Verifier::Certificates(vec![certificate.clone()]),

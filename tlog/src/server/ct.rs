@@ -10,7 +10,7 @@
 mod api;
 mod heads;
 mod reads;
-mod submit;
+pub(super) mod submit;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

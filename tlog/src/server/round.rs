@@ -100,11 +100,12 @@ mod sign;
 
 pub use batch::{Batch, integrate};
 pub use check::{Checked, Mismatch};
+pub(in crate::server) use check::{RightTiles, rederived_leaf, rederived_lines};
 pub use commit::{Answer, Committed, Published, Ticket};
+pub(in crate::server) use restore::check_checkpoint;
 pub use restore::{CLOCK_TOLERANCE, restore};
 pub use sign::{Face, Signed};
 
-use self::check::RightTiles;
 use super::log::Submission;
 use crate::clock::Timestamp;
 use crate::merkle::CompactRange;

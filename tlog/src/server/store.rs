@@ -20,6 +20,8 @@ use crate::merkle::{Hash, NodeId};
 pub use faulty::{Fault, Faulty};
 pub use memory::Memory;
 pub use rocks::Rocks;
+pub(in crate::server) use rocks::scan::Scanned;
+pub use rocks::scan::Snapshot;
 
 /// A committed state of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub(super) enum Leaf {
 
 /// The search term under which a leaf is found by its hash, which `get-proof-by-hash` asks for. The log's own
 /// identity of an entry leaves the time out and cannot serve.
-pub(super) fn hash_term(leaf: &Hash) -> String {
+pub(in crate::server) fn hash_term(leaf: &Hash) -> String {
     format!("leaf:{leaf}")
 }
 

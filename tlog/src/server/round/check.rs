@@ -87,7 +87,7 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 /// The right-edge tile of each tile level, without the full ones: row `k` has the hashes of tree level `8k` that
 /// are not yet under a hash of row `k + 1`. At most 255 a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RightTiles {
+pub(in crate::server) struct RightTiles {
     size: u64,
     rows: Vec<Vec<[u8; 32]>>,
 }
@@ -128,12 +128,17 @@ impl RightTiles {
     }
 
     /// The root, tile by tile from the bottom: the incomplete tree under a row is its last leaf.
-    pub(super) fn root(&self) -> Hash {
+    pub(in crate::server) fn root(&self) -> Hash {
         let below = self.rows.iter().fold(None, |below, row| {
             let leaves: Vec<_> = row.iter().copied().chain(below).collect();
             subtree_root(&leaves)
         });
         below.map_or(crate::merkle::EMPTY_ROOT, Hash::from_bytes)
+    }
+
+    /// From hashes that were derived, lowest row first.
+    pub(in crate::server) fn derived(size: u64, rows: Vec<Vec<[u8; 32]>>) -> Self {
+        Self { size, rows }
     }
 
     /// All nodes that `leaves` complete, by level, then by index.
@@ -166,6 +171,34 @@ impl RightTiles {
         let end = row.len() - row.len() % width;
         subtree_root(row.get(end.checked_sub(width)?..end)?)
     }
+}
+
+/// The leaf hash, by the implementation that the engine's own is checked with.
+pub(in crate::server) fn rederived_leaf(leaf: &[u8]) -> [u8; 32] {
+    Rfc6962::hash(leaf)
+}
+
+/// All complete nodes above a `line` of nodes that starts at a multiple of 2^`levels`, one line a level. Every
+/// eighth line is made of tile roots by `rs_merkle`, the others of pairs.
+pub(in crate::server) fn rederived_lines(line: &[[u8; 32]], levels: u8) -> Vec<Vec<[u8; 32]>> {
+    let mut lines: Vec<Vec<[u8; 32]>> = Vec::new();
+    for level in 1..=levels {
+        let below = lines.last().map_or(line, Vec::as_slice);
+        let pairs = || {
+            let pairs = below.chunks_exact(2);
+            pairs.map(|pair| Rfc6962::concat_and_hash(&pair[0], Some(&pair[1]))).collect()
+        };
+        let tiles = usize::from(level)
+            .checked_sub(8)
+            .filter(|_| level % 8 == 0)
+            .and_then(|tile| if tile == 0 { Some(line) } else { lines.get(tile - 1).map(Vec::as_slice) });
+        let above = match tiles {
+            Some(leaves) => leaves.chunks_exact(256).filter_map(subtree_root).collect(),
+            None => pairs(),
+        };
+        lines.push(above);
+    }
+    lines
 }
 
 fn subtree_root(leaves: &[[u8; 32]]) -> Option<[u8; 32]> {

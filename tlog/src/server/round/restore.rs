@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::check::RightTiles;
 use super::{Face, Published, Tree};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Origin};
 use crate::clock::Clock;
 use crate::merkle::{CompactRange, Hash, NodeId, leaf_hash};
-use crate::note::Note;
+use crate::note::{Note, NoteKey};
 use crate::server::log::OpenError;
 use crate::server::store::{Head, Store, StoreError};
 use crate::tile::TILE_WIDTH;
@@ -26,7 +26,7 @@ pub async fn restore(
     clock: &dyn Clock,
 ) -> Result<(Tree, Published), OpenError> {
     let head = store.open().await?.ok_or(OpenError::Missing)?;
-    check_checkpoint(&head, face)?;
+    check_checkpoint(&head, face.origin(), face.key())?;
     check_clock(&head, clock)?;
     let edge = read_edge(store, &head).await?;
     let tiles = read_tiles(store, &head).await?;
@@ -35,13 +35,17 @@ pub async fn restore(
 }
 
 /// The checkpoint says what the head says, is of this log, and our key signed it.
-fn check_checkpoint(head: &Head, face: &Face) -> Result<(), OpenError> {
+pub(in crate::server) fn check_checkpoint(
+    head: &Head,
+    origin: &Origin,
+    key: &NoteKey,
+) -> Result<(), OpenError> {
     let note = Note::parse(head.checkpoint.as_bytes())?;
     let checkpoint = Checkpoint::parse(note.text())?;
-    if checkpoint.origin != *face.origin() {
-        return Err(OpenError::Origin { stored: checkpoint.origin, configured: face.origin().clone() });
+    if checkpoint.origin != *origin {
+        return Err(OpenError::Origin { stored: checkpoint.origin, configured: origin.clone() });
     }
-    note.verify(std::slice::from_ref(face.key())).map_err(OpenError::ForeignKey)?;
+    note.verify(std::slice::from_ref(key)).map_err(OpenError::ForeignKey)?;
     if (checkpoint.size, checkpoint.root) != (head.size, head.root) {
         return Err(damaged("the head is not what its checkpoint says".to_owned()));
     }

@@ -8,6 +8,7 @@
 //! machine can still read a record that a later power loss removes.
 
 mod keys;
+pub(in crate::server) mod scan;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -331,6 +332,24 @@ fn opening_error(path: &Path, error: &rocksdb::Error) -> StoreError {
     match error.kind() {
         ErrorKind::Corruption => StoreError::Damaged(format!("{at}: {text}")),
         _ => StoreError::Engine { doing: "opening the database", reason: format!("{at}: {text}") },
+    }
+}
+
+#[cfg(test)]
+impl Rocks {
+    /// Changes a row past the engine, for tests of those who must notice: `change` gets the value, and gives the new
+    /// one or `None` to delete it.
+    pub(in crate::server) fn tamper(
+        &self,
+        family: &'static str,
+        key: &[u8],
+        change: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>,
+    ) {
+        let handle = self.0.family(family).unwrap();
+        match change(self.0.get(family, key).unwrap()) {
+            Some(value) => self.0.db.put_cf(handle, key, value).unwrap(),
+            None => self.0.db.delete_cf(handle, key).unwrap(),
+        }
     }
 }
 
