@@ -174,4 +174,6 @@ fn refuse(tickets: Vec<Ticket>, refusal: &AddError) {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
