@@ -146,7 +146,6 @@ impl Gate {
 
     /// Puts the gate before the methods that `routes` has so far; those that are added later are not behind it, so
     /// that the write of a path can stay beside its sealed read.
-    #[must_use]
     pub fn before<S: Clone + Send + Sync + 'static>(&self, routes: MethodRouter<S>) -> MethodRouter<S> {
         match &self.0 {
             None => routes,

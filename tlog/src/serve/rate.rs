@@ -162,9 +162,9 @@ impl<K: Eq + std::hash::Hash> Limiter<K> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let known = table.young.get(&key).or_else(|| table.old.get(&key));
         let full = known.copied().unwrap_or(now).max(now);
-        let (ahead, tolerance) = (full - now, self.rate.tolerance());
-        if ahead > tolerance {
-            return Err(ahead - tolerance);
+        let wait = full.duration_since(now).saturating_sub(self.rate.tolerance());
+        if !wait.is_zero() {
+            return Err(wait);
         }
         if table.young.len() >= self.half && !table.young.contains_key(&key) {
             table.old = std::mem::take(&mut table.young);
@@ -215,10 +215,10 @@ async fn count(State(addresses): State<Arc<Addresses>>, request: Request, next: 
         Kind::Read => ("reads_per_address", &addresses.reads),
     };
     let peer = request.extensions().get::<Peer>().map(|peer| peer.client(request.headers()));
-    if let (Some(limiter), Some(address)) = (limiter, peer) {
-        if let Err(wait) = limiter.take(network(address)) {
-            return refused(kind, is_grpc(&request), wait);
-        }
+    if let (Some(limiter), Some(address)) = (limiter, peer)
+        && let Err(wait) = limiter.take(network(address))
+    {
+        return refused(kind, is_grpc(&request), wait);
     }
     next.run(request).await
 }
