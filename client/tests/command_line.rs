@@ -84,6 +84,9 @@ fn assert_said(said: &Said, code: i32, words: &[&str]) {
 
 const SIGNER: [&str; 4] = ["--certificate-identity", BUILDER, "--certificate-oidc-issuer", PROVIDER];
 
+/// A change to what is sent, and the words of the refusal.
+type Bend<T> = (fn(&mut T), &'static str);
+
 #[test]
 fn help_tells_a_stranger_what_to_do() {
     let desk = Desk::new();
@@ -322,7 +325,7 @@ fn rekor_v2_without_a_timestamp_authority_is_refused_before_a_token_is_asked_for
 #[test]
 fn an_answer_to_another_question_is_no_timestamp_and_nothing_is_logged() {
     // At the end of the request stand nonce and flag, in its middle the digest.
-    let changes: [(fn(&mut Vec<u8>), &str); 2] = [
+    let changes: [Bend<Vec<u8>>; 2] = [
         (|request| *request.iter_mut().rev().nth(3).unwrap() ^= 1, "does not carry the nonce"),
         (|request| request[40] ^= 1, "not over these bytes"),
     ];
@@ -340,7 +343,7 @@ fn an_answer_to_another_question_is_no_timestamp_and_nothing_is_logged() {
 
 #[test]
 fn a_rekor_v2_log_that_answers_wrongly_gets_no_bundle_written() {
-    let bends: [(fn(&mut Value), &str); 5] = [
+    let bends: [Bend<Value>; 5] = [
         (|entry| entry["integratedTime"] = "1790000000".into(), "states no time"),
         (|entry| entry["inclusionProof"]["hashes"] = Value::Array(vec![]), "not in the tree"),
         (|entry| entry["logIndex"] = "7".into(), "claims index 7"),

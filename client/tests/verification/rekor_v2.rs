@@ -179,11 +179,14 @@ fn the_origin_is_the_host_of_the_trusted_log() {
     }
 }
 
+/// A change to a leaf, and what is said of it beside an artifact and beside a statement.
+type Bend = (fn(&mut Body, &Bundle), &'static str, &'static str);
+
 /// A leaf that a log would take, is included and signed for, and is not what the bundle makes.
 #[test]
 fn the_leaf_must_be_the_one_that_the_bundle_makes() {
     let instance = TestInstance::new();
-    let bends: [(fn(&mut Body, &Bundle), &str, &str); 3] = [
+    let bends: [Bend; 3] = [
         (|body, _| digest(body)[0] ^= 1, "another artifact", "another statement"),
         (|body, _| signature(body)[9] ^= 1, "another signature", "another signature"),
         (by_key, "another signer", "another signer"),

@@ -72,13 +72,13 @@ fn hashedrekord(
 ) -> Option<Result<rekor_v2::Body, Refusal>> {
     let algorithm = verifier.key_details().prehash()?;
     let (digest, signature) = match content {
-        Content::Message(message) => match digest(case, message, algorithm) {
-            Some(digest) => (digest.to_vec(), message.signature.as_slice()),
-            None => {
+        Content::Message(message) => {
+            let Some(digest) = digest(case, message, algorithm) else {
                 let name = algorithm.name();
                 return Some(Err(format!("the log entry is over {name}; give the file or its {name}")));
-            }
-        },
+            };
+            (digest.to_vec(), message.signature.as_slice())
+        }
         Content::Envelope(envelope) => (algorithm.digest(&envelope.signed_bytes()), envelope.signature()),
     };
     Some(Ok(rekor_v2::Body::HashedRekord { algorithm, digest, signature: signature.to_vec(), verifier }))
