@@ -109,3 +109,19 @@ impl IdToken {
         self.claim("iss")
     }
 }
+
+/// Whom a verifier expects to have signed.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The subject that the certificate names.
+    pub subject: String,
+    /// The issuer that vouched for it.
+    pub issuer: String,
+}
+
+impl Identity {
+    /// The one that a certificate for `token` names.
+    pub fn of(token: &IdToken) -> Self {
+        Self { subject: token.identity(), issuer: token.issuer().to_owned() }
+    }
+}

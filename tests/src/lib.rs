@@ -3,7 +3,8 @@
 //! Map: [`program`] starts and watches processes and runs commands; [`peers`] finds the installed clients.
 //! [`Instance`] is the usual starting point: a [`DevIssuer`] that mints CI-shaped tokens and a [`Server`] that trusts
 //! it, both on ephemeral loopback ports and in a folder that goes away with them. [`Registry`] and [`OidcProvider`]
-//! are the other servers; [`Cosign`], [`RekorCli`] and [`Chancery`] are the command lines. [`rekor`], [`ca`] and
+//! are the other servers; [`Cosign`], [`SigstoreGo`], [`SigstorePython`], [`SigstoreJs`], [`Gitsign`], [`Witness`],
+//! [`RekorCli`] and [`Chancery`] are the clients. [`rekor`], [`ca`] and
 //! [`tiles`] are clients that believe nothing: they verify every answer with the pure core.
 //!
 //! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
@@ -18,21 +19,34 @@ pub mod tiles;
 mod chancery;
 mod cosign;
 mod dev_issuer;
+mod gitsign;
 mod instance;
 mod oidc_provider;
 mod registry;
 mod rekor_cli;
 mod server;
+mod sigstore_go;
+mod sigstore_js;
+mod sigstore_python;
+mod witness;
 
 pub use chancery::{Chancery, Policy};
 pub use cosign::Cosign;
-pub use dev_issuer::{DevIssuer, IdToken};
+pub use dev_issuer::{DevIssuer, IdToken, Identity};
+pub use gitsign::Gitsign;
 pub use instance::Instance;
 pub use oidc_provider::OidcProvider;
 pub use program::{Outcome, Program};
 pub use registry::Registry;
 pub use rekor_cli::RekorCli;
 pub use server::{Rekor, Server, issuers_yaml};
+pub use sigstore_go::SigstoreGo;
+pub use sigstore_js::SigstoreJs;
+pub use sigstore_python::SigstorePython;
+pub use witness::Witness;
+
+/// The predicate type of SLSA provenance.
+pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
 /// An HTTP client for loopback: no proxy, no redirects, no patience.
 pub fn http() -> anyhow::Result<reqwest::Client> {
