@@ -11,6 +11,8 @@
 //! cannot pass by the grace of a public instance.
 
 pub mod ca;
+pub mod crawler;
+pub mod needles;
 pub mod peers;
 pub mod program;
 pub mod rekor;
