@@ -4,7 +4,7 @@
 //! [`Instance`] is the usual starting point: a [`DevIssuer`] that mints CI-shaped tokens and a [`Server`] that trusts
 //! it, both on ephemeral loopback ports and in a folder that goes away with them. [`Registry`] and [`OidcProvider`]
 //! are the other servers; [`Cosign`], [`SigstoreGo`], [`SigstorePython`], [`SigstoreJs`], [`Gitsign`], [`Witness`],
-//! [`RekorCli`] and [`Chancery`] are the clients. [`rekor`], [`ca`] and
+//! [`RekorCli`] and [`Chancery`] are the clients. [`rekor`], [`rekor_v2`], [`ca`] and
 //! [`tiles`] are clients that believe nothing: they verify every answer with the pure core.
 //!
 //! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
@@ -16,6 +16,7 @@ pub mod needles;
 pub mod peers;
 pub mod program;
 pub mod rekor;
+pub mod rekor_v2;
 pub mod tiles;
 
 mod chancery;

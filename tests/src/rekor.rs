@@ -167,6 +167,20 @@ impl Submitter {
             },
         }))
     }
+
+    /// The same as a request to a Rekor v2 log.
+    pub fn hashedrekord_v2(&self, artifact: &[u8]) -> Result<Value> {
+        let key = STANDARD.encode(self.signer.public_key().spki_der());
+        Ok(json!({
+            "hashedRekordRequestV002": {
+                "digest": STANDARD.encode(HashAlgorithm::Sha256.digest(artifact)),
+                "signature": {
+                    "content": STANDARD.encode(self.signer.sign(artifact)?),
+                    "verifier": { "publicKey": { "rawBytes": key }, "keyDetails": "PKIX_ECDSA_P256_SHA_256" },
+                },
+            },
+        }))
+    }
 }
 
 fn text(value: &Value) -> Result<&str> {

@@ -35,6 +35,11 @@ impl TiledLog {
     /// operator's file) stands in `key`.
     pub fn new(prefix: &str, key: &Path) -> Result<Self> {
         let origin = prefix.split_once("://").context("a URL")?.1;
+        Self::named(prefix, origin, key)
+    }
+
+    /// The same for a log of another origin: that of a Rekor v2 log is the host alone.
+    pub fn named(prefix: &str, origin: &str, key: &Path) -> Result<Self> {
         let signer = SoftwareSigner::from_pkcs8_pem(&std::fs::read_to_string(key)?, None)?;
         let key = NoteKey::new(KeyName::new(origin)?, signer.public_key().clone())?;
         Ok(Self { prefix: prefix.to_owned(), key, http: crate::http()? })
