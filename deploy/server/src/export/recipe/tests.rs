@@ -2,7 +2,7 @@
 
 use chancery_ca::timestamp::make_timestamp_authority;
 use chancery_tlog::clock::{Clock as _, FixedClock, Timestamp};
-use chancery_tlog::key::{KeyKind, PublicKey, Signer as _, SoftwareSigner};
+use chancery_tlog::key::{KeyKind, PublicKey, Signer, SoftwareSigner};
 use serde::Deserialize as _;
 use serde_yaml_ng::Value;
 
@@ -37,7 +37,7 @@ impl World {
     }
 
     fn identity(&self, v1: bool, v2: bool) -> Identity<'_> {
-        let [ct, rekor_v1, rekor_v2] = self.keys.each_ref().map(|key| key.public_key());
+        let [ct, rekor_v1, rekor_v2] = self.keys.each_ref().map(Signer::public_key);
         let log = |key: &'static str, signer| {
             let base_url = format!("{}{key}", self.url);
             LogIdentity { base_url, key: signer, log_id: PublicKey::fingerprint(signer), since: NOW }
