@@ -5,7 +5,7 @@
 //! - [`roles`]: an instance's keys and files, loaded;
 //! - [`access`]: who is let into the sealed zone;
 //! - [`compose`]: its HTTP face, put together from the roles;
-//! - [`run`], [`check`], [`export`]: the other subcommands;
+//! - [`run`], [`check`], [`export`], [`fsck`]: the other subcommands;
 //! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
 mod access;
@@ -13,6 +13,7 @@ mod check;
 mod compose;
 mod config;
 mod export;
+mod fsck;
 mod init;
 mod roles;
 mod run;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::export::Client;
+use crate::fsck::FsckArguments;
 use crate::init::InitArguments;
 use crate::tuf::SignArguments;
 
@@ -72,6 +74,11 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// Check every log of an instance that does not run: entries, tree, signature, times and indexes
+    ///
+    /// Reads everything and writes nothing into the folder. Exits with 0 if all logs are sound, 1 if damage was found,
+    /// 2 if something could not be checked.
+    Fsck(FsckArguments),
     /// Sign what TUF clients follow, with the key that is kept offline
     #[command(subcommand)]
     Tuf(TufCommand),
@@ -98,6 +105,7 @@ async fn main() -> ExitCode {
             export::export_for(&dir, client, output.as_deref())
         }
         Command::ExportTrust { dir, client: None, output } => export::export(&dir, output.as_deref()),
+        Command::Fsck(arguments) => return fsck::fsck(&arguments),
         Command::Tuf(TufCommand::Sign(arguments)) => tuf::sign(&arguments),
     };
     match outcome {
@@ -121,7 +129,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut texts = vec![command.render_long_help().to_string()];
-        for name in ["init", "run", "check-config", "reader-token", "export-trust", "tuf"] {
+        for name in ["init", "run", "check-config", "reader-token", "export-trust", "fsck", "tuf"] {
             let mut subcommand = command.find_subcommand_mut(name).unwrap().clone().term_width(100);
             texts.push(format!("==== {name}\n\n{}", subcommand.render_long_help()));
         }
