@@ -1,10 +1,10 @@
 //! A `chancery-server` on an ephemeral port: initialised once, then started, killed and started again at will.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::program::{self, Outcome, PATIENCE, Program};
 
@@ -97,6 +97,12 @@ impl Server {
         let status = process.stop().await?;
         ensure!(status.success(), "the server ended with {status}:\n{}", process.output()?);
         Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("the server does not run")?;
+        process.ended().await
     }
 
     /// Process id, while it runs.
