@@ -75,7 +75,9 @@ fn v1(leaf: &[u8]) -> Result<Meaning, String> {
             true
         }
         Body::Dsse { envelope_hash, payload_hash, signatures } => {
-            signatures.iter().for_each(|(_, verifier)| terms.add_verifier(verifier));
+            for (_, verifier) in &signatures {
+                terms.add_verifier(verifier);
+            }
             terms.add_hash("sha256", &payload_hash.to_hex());
             terms.add_hash("sha256", &envelope_hash.to_hex());
             false
@@ -87,7 +89,9 @@ fn v1(leaf: &[u8]) -> Result<Meaning, String> {
             false
         }
         Body::Intoto { payload_hash, signatures } => {
-            signatures.iter().for_each(|(_, verifier)| terms.add_verifier(verifier));
+            for (_, verifier) in &signatures {
+                terms.add_verifier(verifier);
+            }
             terms.add_hash("sha256", &payload_hash.to_hex());
             false
         }
@@ -105,7 +109,9 @@ fn v2(leaf: &[u8]) -> Result<Meaning, String> {
             true
         }
         Body::Dsse { payload_hash, signatures } => {
-            signatures.iter().for_each(|(_, verifier)| terms.add_verifier(&verifier.to_v1()));
+            for (_, verifier) in &signatures {
+                terms.add_verifier(&verifier.to_v1());
+            }
             terms.add_hash(HashAlgorithm::Sha256.name(), &payload_hash.to_hex());
             false
         }

@@ -11,11 +11,11 @@ use crate::merkle::Hash;
 
 /// Key of a run's tallies.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Key([u8; 8]);
+pub(super) struct Key([u8; 12]);
 
 impl Key {
     pub(super) fn random() -> Self {
-        let mut key = [0; 8];
+        let mut key = [0; 12];
         // Without randomness the sums are still right for every damage that no enemy chose.
         let _ = rand::fill(&mut key);
         Self(key)
@@ -31,11 +31,11 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn add(&mut self, key: &Key, hash: &Hash, index: u64) {
-        // 48 bytes: one block of SHA-256.
-        let mut pair = [0; 48];
-        pair[..8].copy_from_slice(&key.0);
-        pair[8..40].copy_from_slice(hash.as_ref());
-        pair[40..].copy_from_slice(&index.to_be_bytes());
+        // 52 bytes: one block of SHA-256.
+        let mut pair = [0; 52];
+        pair[..12].copy_from_slice(&key.0);
+        pair[12..44].copy_from_slice(hash.as_ref());
+        pair[44..].copy_from_slice(&index.to_be_bytes());
         let hashed = digest::digest(&digest::SHA256, &pair);
         let lane = |at: usize| {
             let bytes = hashed.as_ref().get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
@@ -81,6 +81,6 @@ mod tests {
         ] {
             assert_ne!(all, tally(&key, &other), "{other:?}");
         }
-        assert_ne!(all, tally(&Key([7; 8]), &[("a", 1), ("b", 2), ("c", 3)]));
+        assert_ne!(all, tally(&Key([7; 12]), &[("a", 1), ("b", 2), ("c", 3)]));
     }
 }

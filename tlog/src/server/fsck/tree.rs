@@ -177,9 +177,13 @@ mod tests {
             }
             // The core's, with chunk roots in the place of leaves, then what stands beside them.
             let mut upper = CompactRange::new();
-            roots.iter().for_each(|root| upper.append(Hash::from_bytes(*root), |_, _| {}));
+            for root in &roots {
+                upper.append(Hash::from_bytes(*root), |_, _| {});
+            }
             let mut lower = CompactRange::new();
-            leaves.iter().for_each(|leaf| lower.append(Hash::from_bytes(*leaf), |_, _| {}));
+            for leaf in &leaves {
+                lower.append(Hash::from_bytes(*leaf), |_, _| {});
+            }
             let parts = [upper.hashes(), lower.hashes()].concat();
             let size = count * CHUNK + beside;
             let wanted = CompactRange::from_parts(size, parts).unwrap().root();

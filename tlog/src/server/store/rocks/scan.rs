@@ -28,6 +28,9 @@ pub struct Snapshot {
 /// What an iterator gives: a row, or why nothing behind it can be read.
 pub(in crate::server) type Scanned<T> = Result<T, StoreError>;
 
+/// A key and its value.
+type Row = (Box<[u8]>, Box<[u8]>);
+
 impl Snapshot {
     /// Opens the store at `path`, which no process may have open.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
@@ -135,7 +138,7 @@ impl Snapshot {
         family: &'static str,
         first: &[u8],
         end: Option<Vec<u8>>,
-    ) -> Scanned<impl Iterator<Item = Scanned<(Box<[u8]>, Box<[u8]>)>> + use<'s>> {
+    ) -> Scanned<impl Iterator<Item = Scanned<Row>> + use<'s>> {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
         options.fill_cache(false);
