@@ -5,8 +5,13 @@
 //! end of a path at load, and Rekor v1's chains whose leaf may be anything. CVE-2026-24122 is the reason for
 //! "every member": an expired intermediate once verified where no log was asked.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
+
 use crate::certificate::{Certificate, oid, printable};
 use crate::clock::Timestamp;
+use crate::key::PublicKey;
+use crate::merkle::Hash;
 
 /// What a chain's leaf is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,9 @@ pub const MAX_PATH: usize = crate::certificate::MAX_CHAIN;
 /// Most signatures that one search checks. Real hierarchies need two or three; look-alikes that all share one name
 /// would otherwise cost a factorial.
 const MAX_SIGNATURE_CHECKS: usize = 64;
+/// Most links that are remembered, 64 bytes each. A CA has a handful; whoever submits more than this costs others one
+/// verification, nothing else.
+const MAX_KNOWN_LINKS: usize = 1024;
 /// Any extended key usage.
 const ANY_USAGE: &str = "2.5.29.37.0";
 const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
@@ -74,13 +82,71 @@ pub fn verify(
     at: Timestamp,
     purpose: Purpose,
 ) -> Result<Vec<Certificate>, ChainError> {
+    search(leaf, intermediates, roots, at, purpose, None)
+}
+
+/// As [`verify`], for callers who see the same authorities again and again: signatures on certificates above the leaf
+/// that are in `known` are not verified again, and those that verify are added to it.
+pub fn verify_knowing(
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    roots: &[Certificate],
+    at: Timestamp,
+    purpose: Purpose,
+    known: &KnownLinks,
+) -> Result<Vec<Certificate>, ChainError> {
+    search(leaf, intermediates, roots, at, purpose, Some(known))
+}
+
+/// Signatures of keys over the certificates of authorities that verified before.
+///
+/// A signature that holds, holds for ever: remembering it decides nothing else. Dates, usages and constraints are judged
+/// anew every time, and a leaf's signature is never remembered.
+#[derive(Debug, Default)]
+pub struct KnownLinks(Mutex<HashSet<[Hash; 2]>>);
+
+impl KnownLinks {
+    /// Whether `key` has signed `certificate`.
+    fn holds(&self, certificate: &Certificate, key: &PublicKey) -> bool {
+        let link = [Hash::digest(certificate.der()), Hash::from_bytes(key.fingerprint())];
+        if self.0.lock().is_ok_and(|known| known.contains(&link)) {
+            return true;
+        }
+        if certificate.verify_signed_by(key).is_err() {
+            return false;
+        }
+        if let Ok(mut known) = self.0.lock() {
+            if known.len() >= MAX_KNOWN_LINKS {
+                known.clear();
+            }
+            known.insert(link);
+        }
+        true
+    }
+}
+
+fn search(
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    roots: &[Certificate],
+    at: Timestamp,
+    purpose: Purpose,
+    known: Option<&KnownLinks>,
+) -> Result<Vec<Certificate>, ChainError> {
     let is_root = roots.contains(leaf);
     check_leaf(leaf, is_root, at, purpose)?;
     if is_root && matches!(purpose, Purpose::CodeSigningCa | Purpose::Any) {
         return Ok(vec![leaf.clone()]);
     }
-    let mut search =
-        Search { intermediates, roots, at, purpose, checks_left: MAX_SIGNATURE_CHECKS, obstacle: None };
+    let mut search = Search {
+        intermediates,
+        roots,
+        at,
+        purpose,
+        known,
+        checks_left: MAX_SIGNATURE_CHECKS,
+        obstacle: None,
+    };
     let mut path = vec![leaf.clone()];
     if search.extend(&mut path) {
         return Ok(path);
@@ -94,6 +160,7 @@ struct Search<'c> {
     roots: &'c [Certificate],
     at: Timestamp,
     purpose: Purpose,
+    known: Option<&'c KnownLinks>,
     checks_left: usize,
     /// Why the first issuer that did sign was no good: says more than "no issuer".
     obstacle: Option<ChainError>,
@@ -133,7 +200,12 @@ impl Search<'_> {
             return false;
         }
         self.checks_left -= 1;
-        if subject.verify_signed_by(issuer.public_key()).is_err() {
+        let key = issuer.public_key();
+        let signed = match self.known {
+            Some(known) if path.len() > 1 => known.holds(subject, key),
+            _ => subject.verify_signed_by(key).is_ok(),
+        };
+        if !signed {
             return false;
         }
         match check_issuer(issuer, path, self.at, self.purpose) {

@@ -253,3 +253,54 @@ fn look_alikes_do_not_cost_a_factorial() {
     let stranger = Authority::root("Stranger", |_| {});
     assert!(verify(&leaf, &twins, &[stranger.certificate], NOON, Purpose::CodeSigning).is_err());
 }
+
+/// The same certificate with the last byte of its signature changed.
+fn forged(certificate: &Certificate) -> Certificate {
+    let mut der = certificate.der().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    Certificate::from_der(&der).unwrap()
+}
+
+#[test]
+fn known_links_spare_no_check_but_the_signature_they_remember() {
+    let root = Authority::root("Root", |_| {});
+    let issuing = root.intermediate("Issuing", |_| {});
+    let leaf = issuing.leaf(&any_key(), |_| {});
+    let (roots, known) = ([root.certificate.clone()], KnownLinks::default());
+    let judge = |leaf: &Certificate, issuer: &Certificate, at| {
+        let issuers = std::slice::from_ref(issuer);
+        let verdict = verify_knowing(leaf, issuers, &roots, at, Purpose::CodeSigning, &known);
+        assert_eq!(verdict, verify(leaf, issuers, &roots, at, Purpose::CodeSigning), "both say the same");
+        verdict.is_ok()
+    };
+    assert!(judge(&leaf, &issuing.certificate, NOON));
+    assert_eq!(known.0.lock().unwrap().len(), 1, "the link above the leaf, and not the leaf's own");
+    assert!(judge(&leaf, &issuing.certificate, NOON), "and again");
+    assert!(!judge(&forged(&leaf), &issuing.certificate, NOON), "the leaf's signature is always verified");
+    assert!(!judge(&leaf, &forged(&issuing.certificate), NOON), "another signature is another link");
+    assert!(
+        !judge(&leaf, &issuing.certificate, NOON.plus(std::time::Duration::from_hours(24 * 365 * 50))),
+        "dates are judged anew"
+    );
+    let stranger = Authority::root("Root", |_| {});
+    let elsewhere = verify_knowing(
+        &leaf,
+        std::slice::from_ref(&issuing.certificate),
+        &[stranger.certificate],
+        NOON,
+        Purpose::CodeSigning,
+        &known,
+    );
+    assert!(elsewhere.is_err(), "a root of the same name and another key has signed nothing");
+}
+
+#[test]
+fn what_is_known_is_bounded() {
+    let root = Authority::root("Root", |_| {});
+    let issuing = root.intermediate("Issuing", |_| {});
+    let known = KnownLinks::default();
+    let fill = |n: u64| [Hash::digest(&n.to_be_bytes()), Hash::digest(b"key")];
+    known.0.lock().unwrap().extend((0..MAX_KNOWN_LINKS as u64).map(fill));
+    assert!(known.holds(&issuing.certificate, root.certificate.public_key()));
+    assert_eq!(known.0.lock().unwrap().len(), 1);
+}

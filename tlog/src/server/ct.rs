@@ -23,7 +23,7 @@ use self::heads::SignedHead;
 use super::log::{AddError, Log, ProofReadError};
 use super::store::StoreError;
 use crate::certificate::Certificate;
-use crate::chain::ChainError;
+use crate::chain::{ChainError, KnownLinks};
 use crate::clock::Clock;
 use crate::ct::{CtError, Sct};
 use crate::key::{KeyKind, PublicKey, Signer};
@@ -69,6 +69,8 @@ pub struct CtLog(Arc<Inner>);
 struct Inner {
     log: Log,
     roots: Vec<Certificate>,
+    /// Our own CA submits the same chain with every certificate.
+    known: KnownLinks,
     signer: Arc<dyn Signer>,
     clock: Arc<dyn Clock>,
     heads: Mutex<VecDeque<SignedHead>>,
@@ -89,7 +91,14 @@ impl CtLog {
         if roots.is_empty() {
             return Err(CtLogError::NoRoots);
         }
-        Ok(Self(Arc::new(Inner { log, roots, signer, clock, heads: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            log,
+            roots,
+            known: KnownLinks::default(),
+            signer,
+            clock,
+            heads: Mutex::default(),
+        })))
     }
 
     /// The key that verifies this log's SCTs.
