@@ -136,4 +136,20 @@ impl Tree {
 }
 
 #[cfg(test)]
+impl Tree {
+    /// As failing memory does, in one of the two copies of the right edge.
+    pub(in crate::server) fn flip_a_bit(&mut self, in_second_copy: bool) {
+        let mut hashes = self.edge.hashes().to_vec();
+        if in_second_copy || hashes.is_empty() {
+            self.tiles.flip_a_bit();
+        } else {
+            let mut bytes = *hashes[0].as_bytes();
+            bytes[9] ^= 4;
+            hashes[0] = crate::merkle::Hash::from_bytes(bytes);
+            self.edge = CompactRange::from_parts(self.edge.size(), hashes).unwrap();
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

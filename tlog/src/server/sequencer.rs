@@ -176,4 +176,6 @@ fn refuse(tickets: Vec<Ticket>, refusal: &AddError) {
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;

@@ -208,3 +208,11 @@ fn subtree_root(leaves: &[[u8; 32]]) -> Option<[u8; 32]> {
         _ => MerkleTree::<Rfc6962>::from_leaves(leaves).root(),
     }
 }
+
+#[cfg(test)]
+impl RightTiles {
+    /// As failing memory does.
+    pub(super) fn flip_a_bit(&mut self) {
+        self.rows[0][0][9] ^= 4;
+    }
+}
