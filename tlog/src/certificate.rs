@@ -13,6 +13,7 @@ use self::parse::Parts;
 pub(crate) use self::parse::printable;
 use crate::clock::Timestamp;
 use crate::key::{BadSignature, KeyError, PublicKey};
+use crate::merkle::Hash;
 use crate::pem::Block;
 
 /// Largest certificate that is read, in bytes.
@@ -132,6 +133,10 @@ impl Certificate {
     /// The DER.
     pub fn der(&self) -> &[u8] {
         &self.0.der
+    }
+    /// SHA-256 of the DER.
+    pub(crate) fn digest(&self) -> Hash {
+        *self.0.digest.get_or_init(|| Hash::digest(self.der()))
     }
     /// PEM with 64-character lines and a final newline.
     pub fn to_pem(&self) -> String {

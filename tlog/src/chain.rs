@@ -108,7 +108,7 @@ pub struct KnownLinks(Mutex<HashSet<[Hash; 2]>>);
 impl KnownLinks {
     /// Whether `key` has signed `certificate`.
     fn holds(&self, certificate: &Certificate, key: &PublicKey) -> bool {
-        let link = [Hash::digest(certificate.der()), Hash::from_bytes(key.fingerprint())];
+        let link = [certificate.digest(), Hash::from_bytes(key.fingerprint())];
         if self.0.lock().is_ok_and(|known| known.contains(&link)) {
             return true;
         }

@@ -3,6 +3,10 @@
 //! Invariant: the reader takes only definite, minimal lengths and single-byte tags, so a value that it accepts has one
 //! encoding and [`encode`] restores it.
 
+use std::fmt::Write as _;
+
+use x509_parser::der_parser::Oid;
+
 pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
@@ -93,6 +97,33 @@ pub(crate) fn positive(contents: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The contents of an OBJECT IDENTIFIER as dotted text. x509-parser's own text counts in big integers, which made it a
+/// seventh of the cost of a certificate; it is asked only where an arc is larger than any that is in use.
+pub(crate) fn dotted(contents: &[u8]) -> String {
+    small_arcs(contents).unwrap_or_else(|| Oid::new(contents.into()).to_id_string())
+}
+
+fn small_arcs(contents: &[u8]) -> Option<String> {
+    let (&first, rest) = contents.split_first()?;
+    // 2.48 and above share the first byte with nothing here, and no extension or algorithm has them.
+    if first >= 120 || rest.is_empty() {
+        return None;
+    }
+    let mut text = String::with_capacity(4 * contents.len());
+    write!(text, "{}.{}", first / 40, first % 40).ok()?;
+    let (mut arc, mut ended) = (0_u32, true);
+    for byte in rest {
+        // Another seven bits must fit.
+        arc = (arc < 1 << 25).then_some(arc << 7 | u32::from(byte & 0x7f))?;
+        ended = byte & 0x80 == 0;
+        if ended {
+            write!(text, ".{arc}").ok()?;
+            arc = 0;
+        }
+    }
+    ended.then_some(text)
+}
+
 /// A value with these contents.
 pub(crate) fn encode(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut der = Vec::with_capacity(contents.len() + 6);
@@ -134,6 +165,27 @@ mod tests {
             assert!(Reader::new(der).next().is_none(), "{der:02x?}");
         }
         assert!(only(&[0x04, 0, 0], OCTET_STRING).is_none(), "trailing byte");
+    }
+
+    #[test]
+    fn object_identifiers_are_written_as_x509_parser_writes_them() {
+        let known: [(&[u8], &str); 3] = [
+            (&[0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 24], "1.3.6.1.4.1.57264.1.24"),
+            (&[0x55, 0x1d, 0x11], "2.5.29.17"),
+            (&[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3], "1.3.6.1.4.1.11129.2.4.3"),
+        ];
+        for (contents, text) in known {
+            assert_eq!(small_arcs(contents).as_deref(), Some(text));
+        }
+        let mut strange: Vec<Vec<u8>> =
+            (0..=255).flat_map(|b| [vec![b], vec![b, 1], vec![0x2b, b, 1]]).collect();
+        strange.extend((0..=255).map(|b| vec![0x2b, 0x8f, 0xff, 0xff, 0xff, b]));
+        strange.extend((0..=255).map(|b| vec![0x2b, 0x90, 0x80, 0x80, 0x80, b]));
+        strange.extend([vec![0x2b, 0x80, 1], [vec![0x2b], vec![0xff; 30], vec![1]].concat()]);
+        for contents in strange {
+            let expected = Oid::new(contents.as_slice().into()).to_id_string();
+            assert_eq!(dotted(&contents), expected, "{contents:02x?}");
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@ mod signer;
 mod spki;
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{self, Digest};
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
 
 pub use self::signer::{Signer, SoftwareSigner};
 
@@ -139,13 +140,18 @@ pub struct BadSignature;
 #[error("signing failed: {0}")]
 pub struct SignError(pub String);
 
-/// A public key, as DER SubjectPublicKeyInfo and ready to verify.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey {
+/// A public key, as DER SubjectPublicKeyInfo and ready to verify. Clones share it.
+#[derive(Clone)]
+pub struct PublicKey(Arc<Parts>);
+
+struct Parts {
     spki: Vec<u8>,
     /// Where in `spki` the key bits start; they run to its end.
     bits_at: usize,
     kind: KeyKind,
+    /// For the kind's default hash, which nearly every signature has. Parsing is a tenth of what verifying RSA costs.
+    parsed: ParsedPublicKey,
+    fingerprint: OnceLock<[u8; 32]>,
 }
 
 impl PublicKey {
@@ -153,11 +159,11 @@ impl PublicKey {
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         let (kind, bits) = spki::parse(der)?;
         let bits_at = der.len() - bits.len();
-        let key = Self { spki: der.to_vec(), bits_at, kind };
         // Asks the provider whether the point is on the curve and the modulus usable, once and here.
-        signature::ParsedPublicKey::new(key.algorithm(kind.default_hash()), bits)
+        let parsed = ParsedPublicKey::new(algorithm(kind, kind.default_hash()), bits)
             .map_err(|_| KeyError::Malformed("not a point of the curve, or not a usable modulus"))?;
-        Ok(key)
+        let fingerprint = OnceLock::new();
+        Ok(Self(Arc::new(Parts { spki: der.to_vec(), bits_at, kind, parsed, fingerprint })))
     }
     /// Parses the first PEM block: `PUBLIC KEY` (SPKI) or `RSA PUBLIC KEY` (PKCS#1). Re-encoded as SPKI.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
@@ -174,28 +180,28 @@ impl PublicKey {
     }
     /// The DER SPKI.
     pub fn spki_der(&self) -> &[u8] {
-        &self.spki
+        &self.0.spki
     }
     /// PEM, block type `PUBLIC KEY`, 64-character lines, final newline.
     pub fn to_pem(&self) -> String {
-        crate::pem::encode("PUBLIC KEY", &self.spki)
+        crate::pem::encode("PUBLIC KEY", &self.0.spki)
     }
     /// Kind and size.
     pub fn kind(&self) -> KeyKind {
-        self.kind
+        self.0.kind
     }
     /// SHA-256 of the DER SPKI: the log id of RFC 6962 and of Rekor v1.
     pub fn fingerprint(&self) -> [u8; 32] {
-        crate::merkle::Hash::digest(&self.spki).as_bytes().to_owned()
+        *self.0.fingerprint.get_or_init(|| *crate::merkle::Hash::digest(&self.0.spki).as_bytes())
     }
     /// The bits of the SPKI's BIT STRING: what an RFC 5280 §4.2.1.2 key identifier hashes, and for Ed25519 the
     /// 32-byte key itself.
     pub fn key_bits(&self) -> &[u8] {
-        &self.spki[self.bits_at..]
+        &self.0.spki[self.0.bits_at..]
     }
     /// For RSA: the public exponent, if it fits 64 bits.
     pub fn rsa_exponent(&self) -> Option<u64> {
-        match self.kind {
+        match self.kind() {
             KeyKind::Rsa(_) => spki::rsa_exponent(self.key_bits()),
             _ => None,
         }
@@ -203,9 +209,12 @@ impl PublicKey {
     /// Verifies `signature` over `message`: ECDSA (ASN.1 DER) and RSA PKCS#1 v1.5 with `hash`; pure Ed25519,
     /// which ignores `hash`.
     pub fn verify(&self, hash: HashAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        UnparsedPublicKey::new(self.algorithm(hash), self.key_bits())
-            .verify(message, signature)
-            .map_err(|_| BadSignature)
+        let verdict = if hash == self.kind().default_hash() {
+            self.0.parsed.verify_sig(message, signature)
+        } else {
+            UnparsedPublicKey::new(algorithm(self.kind(), hash), self.key_bits()).verify(message, signature)
+        };
+        verdict.map_err(|_| BadSignature)
     }
     /// Verifies over a digest made elsewhere: ECDSA, RSA PKCS#1 v1.5, and for Ed25519 keys Ed25519ph, whose
     /// digest must be SHA-512 (RFC 8032 §5.1).
@@ -215,42 +224,54 @@ impl PublicKey {
         digest: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
-        if self.kind == KeyKind::Ed25519 {
+        if self.kind() == KeyKind::Ed25519 {
             return match hash {
                 HashAlgorithm::Sha512 => ed25519ph::verify(self.key_bits(), digest, signature),
                 HashAlgorithm::Sha256 | HashAlgorithm::Sha384 => Err(BadSignature),
             };
         }
         let digest = Digest::import_less_safe(digest, hash.provider()).map_err(|_| BadSignature)?;
-        UnparsedPublicKey::new(self.algorithm(hash), self.key_bits())
-            .verify_digest(&digest, signature)
-            .map_err(|_| BadSignature)
-    }
-
-    /// aws-lc-rs's verification algorithm of this key with `hash`.
-    fn algorithm(&self, hash: HashAlgorithm) -> &'static dyn VerificationAlgorithm {
-        use HashAlgorithm::{Sha256, Sha384, Sha512};
-        match (self.kind, hash) {
-            (KeyKind::EcdsaP256, Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
-            (KeyKind::EcdsaP256, Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
-            (KeyKind::EcdsaP256, Sha512) => &signature::ECDSA_P256_SHA512_ASN1,
-            (KeyKind::EcdsaP384, Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
-            (KeyKind::EcdsaP384, Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
-            (KeyKind::EcdsaP384, Sha512) => &signature::ECDSA_P384_SHA512_ASN1,
-            (KeyKind::EcdsaP521, Sha256) => &signature::ECDSA_P521_SHA256_ASN1,
-            (KeyKind::EcdsaP521, Sha384) => &signature::ECDSA_P521_SHA384_ASN1,
-            (KeyKind::EcdsaP521, Sha512) => &signature::ECDSA_P521_SHA512_ASN1,
-            (KeyKind::Rsa(_), Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
-            (KeyKind::Rsa(_), Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
-            (KeyKind::Rsa(_), Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
-            (KeyKind::Ed25519, _) => &signature::ED25519,
-        }
+        let verdict = if hash == self.kind().default_hash() {
+            self.0.parsed.verify_digest_sig(&digest, signature)
+        } else {
+            UnparsedPublicKey::new(algorithm(self.kind(), hash), self.key_bits())
+                .verify_digest(&digest, signature)
+        };
+        verdict.map_err(|_| BadSignature)
     }
 }
 
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki_der() == other.spki_der()
+    }
+}
+
+impl Eq for PublicKey {}
+
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({} {})", self.kind, hex::encode(&self.fingerprint()[..8]))
+        write!(f, "PublicKey({} {})", self.kind(), hex::encode(&self.fingerprint()[..8]))
+    }
+}
+
+/// aws-lc-rs's verification algorithm of such a key with `hash`.
+fn algorithm(kind: KeyKind, hash: HashAlgorithm) -> &'static dyn VerificationAlgorithm {
+    use HashAlgorithm::{Sha256, Sha384, Sha512};
+    match (kind, hash) {
+        (KeyKind::EcdsaP256, Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
+        (KeyKind::EcdsaP256, Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
+        (KeyKind::EcdsaP256, Sha512) => &signature::ECDSA_P256_SHA512_ASN1,
+        (KeyKind::EcdsaP384, Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
+        (KeyKind::EcdsaP384, Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
+        (KeyKind::EcdsaP384, Sha512) => &signature::ECDSA_P384_SHA512_ASN1,
+        (KeyKind::EcdsaP521, Sha256) => &signature::ECDSA_P521_SHA256_ASN1,
+        (KeyKind::EcdsaP521, Sha384) => &signature::ECDSA_P521_SHA384_ASN1,
+        (KeyKind::EcdsaP521, Sha512) => &signature::ECDSA_P521_SHA512_ASN1,
+        (KeyKind::Rsa(_), Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        (KeyKind::Rsa(_), Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+        (KeyKind::Rsa(_), Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        (KeyKind::Ed25519, _) => &signature::ED25519,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::Oid;
@@ -16,10 +17,13 @@ use super::{CertificateError, Extension, MAX_CERTIFICATE, SubjectName, tbs};
 use crate::clock::Timestamp;
 use crate::der;
 use crate::key::{HashAlgorithm, KeyKind, PublicKey};
+use crate::merkle::Hash;
 
 /// What the accessors return.
 pub(super) struct Parts {
     pub(super) der: Vec<u8>,
+    /// SHA-256 of it, for whoever asks first.
+    pub(super) digest: OnceLock<Hash>,
     /// Where in `der` the TBSCertificate is.
     pub(super) tbs: Range<usize>,
     pub(super) signature_algorithm: SignatureAlgorithm,
@@ -111,9 +115,7 @@ pub(super) fn parts(der: &[u8]) -> Result<Parts, CertificateError> {
     Ok(Parts {
         public_key: PublicKey::from_spki_der(tbs_spki)?,
         tbs,
-        signature_algorithm: SignatureAlgorithm::from_oid(
-            &parsed.signature_algorithm.algorithm.to_id_string(),
-        ),
+        signature_algorithm: SignatureAlgorithm::from_oid(&dotted(&parsed.signature_algorithm.algorithm)),
         signature: parsed.signature_value.data.to_vec(),
         subject_der: subject.as_raw().to_vec(),
         issuer_der: parsed.issuer().as_raw().to_vec(),
@@ -130,7 +132,12 @@ pub(super) fn parts(der: &[u8]) -> Result<Parts, CertificateError> {
         key_usage: known.key_usage,
         extended_key_usages: known.extended_key_usages,
         der: der.to_vec(),
+        digest: OnceLock::new(),
     })
+}
+
+fn dotted(oid: &Oid<'_>) -> String {
+    der::dotted(oid.as_bytes())
 }
 
 fn malformed(what: &str) -> CertificateError {
@@ -195,7 +202,7 @@ pub(crate) fn printable(text: &str) -> String {
 /// First attribute of this type, as text.
 fn text(name: &X509Name<'_>, oid: &str) -> Option<String> {
     name.iter_attributes()
-        .find(|attribute| attribute.attr_type().to_id_string() == oid)
+        .find(|attribute| dotted(attribute.attr_type()) == oid)
         .and_then(|attribute| attribute.as_str().ok())
         .map(str::to_owned)
 }
@@ -204,7 +211,7 @@ fn text(name: &X509Name<'_>, oid: &str) -> Option<String> {
 fn extensions(parsed: &X509Certificate<'_>) -> Result<Vec<Extension>, CertificateError> {
     let mut all: Vec<Extension> = Vec::with_capacity(parsed.extensions().len());
     for extension in parsed.extensions() {
-        let oid = extension.oid.to_id_string();
+        let oid = dotted(&extension.oid);
         if all.iter().any(|earlier| earlier.oid == oid) {
             return Err(malformed(&format!("extension {oid} comes twice")));
         }
@@ -236,7 +243,7 @@ fn known_extensions(parsed: &X509Certificate<'_>) -> Result<Known, CertificateEr
             ParsedExtension::ExtendedKeyUsage(usages) => {
                 known.extended_key_usages = Some(extended_key_usages(usages));
             }
-            ParsedExtension::ParseError { .. } if decides(&extension.oid.to_id_string()) => {
+            ParsedExtension::ParseError { .. } if decides(&dotted(&extension.oid)) => {
                 return Err(malformed(&format!("extension {} cannot be read", extension.oid)));
             }
             _ => {}
@@ -262,7 +269,7 @@ fn extended_key_usages(usages: &ExtendedKeyUsage<'_>) -> Vec<String> {
         (usages.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
     ];
     let named = named.into_iter().filter(|(listed, _)| *listed).map(|(_, oid)| oid.to_owned());
-    named.chain(usages.other.iter().map(Oid::to_id_string)).collect()
+    named.chain(usages.other.iter().map(dotted)).collect()
 }
 
 /// Whether this is an e-mail address, DNS name or URI that is none.
@@ -278,7 +285,7 @@ fn subject_name(name: &GeneralName<'_>) -> Option<SubjectName> {
         GeneralName::DNSName(text) => Some(SubjectName::Dns((*text).to_owned())),
         GeneralName::IPAddress(bytes) => address(bytes).map(SubjectName::Ip),
         GeneralName::OtherName(oid, value) => {
-            other_name(value).map(|value| SubjectName::Other { oid: oid.to_id_string(), value })
+            other_name(value).map(|value| SubjectName::Other { oid: dotted(oid), value })
         }
         _ => None,
     }

@@ -118,7 +118,7 @@ fn milliseconds(fraction: &str) -> Option<u64> {
 }
 
 fn dotted(oid: &[u8]) -> Option<String> {
-    (1..=MAX_OID).contains(&oid.len()).then(|| x509_parser::der_parser::Oid::new(oid.into()).to_id_string())
+    (1..=MAX_OID).contains(&oid.len()).then(|| der::dotted(oid))
 }
 
 #[cfg(test)]
