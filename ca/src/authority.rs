@@ -119,7 +119,8 @@ impl Authority {
     fn check_name_survives(&self) -> Result<(), AuthorityError> {
         let unsigned = issuer_of(self.issuing(), Arc::new(NoSignature(self.public_key().clone())))?;
         let now = self.issuing().not_before();
-        let params = profile::params(rcgen::DistinguishedName::new(), &profile::serial()?, (now, now), &[])?;
+        let none = std::iter::empty::<profile::Extension>();
+        let params = profile::params(rcgen::DistinguishedName::new(), &profile::serial()?, (now, now), none)?;
         let key = rcgen::SubjectPublicKeyInfo::from_der(self.public_key().spki_der())
             .map_err(|e| AuthorityError::Key(e.to_string()))?;
         let trial = params.signed_by(&key, &unsigned).map_err(|e| ProfileError::Sign(e.to_string()))?;

@@ -85,8 +85,9 @@ pub fn make_root_and_intermediate(
         sign(&params, root_key.public_key(), &issuer)?
     };
     let issuing = {
+        let none = std::iter::empty::<profile::Extension>();
         let issuer_params =
-            profile::params(name(organization, ROOT_NAME), &[1], (Timestamp::default(), now), &[])?;
+            profile::params(name(organization, ROOT_NAME), &[1], (Timestamp::default(), now), none)?;
         let issuer = rcgen::Issuer::new(issuer_params, SignerKey::new(root_key.clone()));
         let extensions = profile::ca_extensions(issuing_key.public_key(), 0, Some(root_key.public_key()))?;
         let validity = (now, now.plus(ISSUING_LIFETIME));

@@ -5,6 +5,8 @@
 //! to rcgen as custom ones: its own would come in another order than Fulcio's. References: fulcio
 //! `docs/certificate-specification.md`, architecture-docs `fulcio-spec.md` §7.3, RFC 5280 §4.2, RFC 6962 §3.1.
 
+use std::borrow::{Borrow, Cow};
+
 use chancery_tlog::certificate::{SubjectName, oid};
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::ct::Sct;
@@ -131,17 +133,16 @@ impl Leaf {
     }
 
     /// The extensions with this seal, in order.
-    pub fn extensions(&self, seal: &Seal) -> Vec<Extension> {
-        let mut extensions = self.extensions.clone();
-        match seal {
-            Seal::Poison => extensions.push(Extension::new(oid::POISON, true, vec![0x05, 0x00])),
+    pub fn extensions<'l>(&'l self, seal: &Seal) -> impl Iterator<Item = Cow<'l, Extension>> {
+        let last = match seal {
+            Seal::Poison => Some(Extension::new(oid::POISON, true, vec![0x05, 0x00])),
             Seal::Timestamp(sct) => {
                 let list = Sct::encode_list(std::slice::from_ref(sct));
-                extensions.push(Extension::new(oid::SCT_LIST, false, list));
+                Some(Extension::new(oid::SCT_LIST, false, list))
             }
-            Seal::None => {}
-        }
-        extensions
+            Seal::None => None,
+        };
+        self.extensions.iter().map(Cow::Borrowed).chain(last.map(Cow::Owned))
     }
 
     /// Signs the leaf with this seal; returns DER.
@@ -153,7 +154,7 @@ impl Leaf {
         let key = SubjectPublicKeyInfo::from_der(self.public_key.spki_der())
             .map_err(|e| ProfileError::Key(e.to_string()))?;
         let validity = (self.not_before, self.not_after());
-        let params = params(DistinguishedName::new(), &self.serial, validity, &self.extensions(seal))?;
+        let params = params(DistinguishedName::new(), &self.serial, validity, self.extensions(seal))?;
         let certificate = params.signed_by(&key, issuer).map_err(|e| ProfileError::Sign(e.to_string()))?;
         Ok(certificate.der().to_vec())
     }
@@ -187,14 +188,15 @@ pub(crate) fn params(
     subject: DistinguishedName,
     serial: &[u8],
     (not_before, not_after): (Timestamp, Timestamp),
-    extensions: &[Extension],
+    extensions: impl IntoIterator<Item = impl Borrow<Extension>>,
 ) -> Result<CertificateParams, ProfileError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject;
     params.serial_number = Some(SerialNumber::from_slice(serial));
     params.not_before = date(not_before)?;
     params.not_after = date(not_after)?;
-    params.custom_extensions = extensions.iter().map(Extension::to_rcgen).collect::<Result<_, _>>()?;
+    params.custom_extensions =
+        extensions.into_iter().map(|extension| extension.borrow().to_rcgen()).collect::<Result<_, _>>()?;
     Ok(params)
 }
 

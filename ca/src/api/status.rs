@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::issuance::IssueError;
+use crate::log::IssuanceLogError;
 use crate::possession::PossessionError;
 use crate::principal::PrincipalError;
 
@@ -19,6 +20,7 @@ const NOT_FOUND: u8 = 5;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
+const UNAVAILABLE: u8 = 14;
 
 const TOKEN: &str = "There was an error processing the identity token";
 const KEY: &str = "The public key supplied in the request could not be parsed";
@@ -27,6 +29,8 @@ const INSECURE: &str = "The public key supplied in the request is insecure";
 const PROOF: &str = "The signature supplied in the request could not be verified";
 const LOG: &str = "Error entering certificate in CTL";
 const BACKEND: &str = "error communicating with CA backend";
+/// When to come again if the issuance log has no time: it takes thousands a second.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +92,11 @@ impl Status {
                 PossessionError::UnknownAlgorithm(_) | PossessionError::NotPermitted(..) => {
                     Self::invalid(error.to_string())
                 }
+            },
+            // Fulcio answers 500 here as well, which clients take for final. Nothing is wrong; it is only too much.
+            IssueError::Log(IssuanceLogError::Timeout | IssuanceLogError::Unavailable(_)) => Self {
+                retry_after: Some(LOG_PAUSE),
+                ..Self::new(UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, LOG)
             },
             IssueError::Log(_) => Self::internal(LOG),
             IssueError::Profile(_) | IssueError::AuthorityExpires | IssueError::SelfCheck(_) => {

@@ -290,6 +290,16 @@ async fn a_failing_log_is_an_internal_error() {
 }
 
 #[tokio::test]
+async fn a_log_that_has_too_much_to_do_is_a_503_with_retry_after() {
+    let instance = Instance::start().await;
+    *instance.log.mode.lock().unwrap() = LogMode::Busy;
+    let body = v2_body(&TestKey::p256()).to_string();
+    let answer = post(&instance, V2, Some(&bearer(&instance)), body).await;
+    assert_eq!(answer.headers["retry-after"], "1");
+    answer.is_error(503, 14, "Error entering certificate in CTL");
+}
+
+#[tokio::test]
 async fn malformed_json_and_wrong_types_are_400_code_3() {
     let instance = Instance::start().await;
     for body in [

@@ -220,6 +220,9 @@ async fn a_failing_log_is_an_internal_error() {
     *instance.log.mode.lock().unwrap() = LogMode::Refuse;
     let answer = sign(&instance, request(&instance, &TestKey::p256())).await;
     refused(answer, Code::Internal, "Error entering certificate in CTL");
+    *instance.log.mode.lock().unwrap() = LogMode::Busy;
+    let answer = sign(&instance, request(&instance, &TestKey::p256())).await;
+    refused(answer, Code::Unavailable, "Error entering certificate in CTL");
 }
 
 /// Sends a frame as it is; the code of the answer.

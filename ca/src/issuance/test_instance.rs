@@ -28,6 +28,7 @@ pub(crate) enum LogMode {
     /// Signs for another certificate.
     OtherEntry,
     Refuse,
+    Busy,
     Hang,
 }
 
@@ -52,6 +53,7 @@ impl IssuanceLog for TestLog {
             LogMode::ForeignKey => Ok(Sct::sign(&entry, now, &self.stranger).unwrap()),
             LogMode::OtherEntry => Ok(Sct::sign(&Entry::X509(vec![1]), now, &self.signer).unwrap()),
             LogMode::Refuse => Err(IssuanceLogError::Refused("full".to_owned())),
+            LogMode::Busy => Err(IssuanceLogError::Unavailable("full".to_owned())),
             LogMode::Hang => std::future::pending().await,
         }
     }
