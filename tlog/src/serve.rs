@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod health;
 pub mod key_file;
 mod layers;
+mod line;
 mod listener;
 pub mod logging;
 pub mod metrics;

@@ -65,7 +65,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Open connections. More wait in the kernel's backlog. Default: 4096.
     pub max_connections: usize,
-    /// Requests in work at one time. More are answered 503 with `Retry-After`. Default: 1024.
+    /// Requests in work at one time, one in eight kept for reads. More are answered 503 with `Retry-After`, and so are
+    /// writes that would wait for a core longer than half a second, which needs no setting. Default: 1024.
     pub max_requests: usize,
     /// Bytes of a request body. More is answered 413. Default: 4194304 (4 MiB).
     pub max_body: usize,
