@@ -5,7 +5,9 @@
 //! it, both on ephemeral loopback ports and in a folder that goes away with them. [`Registry`] and [`OidcProvider`]
 //! are the other servers; [`Cosign`], [`SigstoreGo`], [`SigstorePython`], [`SigstoreJs`], [`Gitsign`], [`Witness`],
 //! [`RekorCli`] and [`Chancery`] are the clients. [`rekor`], [`rekor_v2`], [`ca`] and
-//! [`tiles`] are clients that believe nothing: they verify every answer with the pure core.
+//! [`tiles`] are clients that believe nothing: they verify every answer with the pure core. [`promises`] puts an
+//! instance under load and holds it to every acknowledgement; [`strace`] makes its system calls fail,
+//! [`small_disk`] its disk run full.
 //!
 //! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
 //! cannot pass by the grace of a public instance.
@@ -15,8 +17,11 @@ pub mod crawler;
 pub mod needles;
 pub mod peers;
 pub mod program;
+pub mod promises;
 pub mod rekor;
 pub mod rekor_v2;
+pub mod small_disk;
+pub mod strace;
 pub mod tiles;
 
 mod chancery;

@@ -5,6 +5,8 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::program::{self, Outcome, PATIENCE, Program};
 
@@ -68,21 +70,56 @@ impl Server {
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the server runs already");
-        let mut command = Self::command(&["run"])?;
-        let mut process = Program::start("chancery-server", command.arg(&self.folder), &self.log)?;
+        self.start_by(Self::command(&["run"])?).await
+    }
+
+    /// The same by another command, to which the folder is added: for a server in a changed environment.
+    pub async fn start_by(&mut self, mut command: Command) -> Result<()> {
+        self.process = Some(Program::start("chancery-server", command.arg(&self.folder), &self.log)?);
+        let ended = self.ready_or_ended().await?;
+        ensure!(ended.is_none(), "the server ended before it was ready:\n{}", self.output()?);
+        Ok(())
+    }
+
+    /// Starts it halted before its first instruction, so that a debugger can attach; the process id.
+    pub async fn start_halted(&mut self) -> Result<u32> {
+        ensure!(self.process.is_none(), "the server runs already");
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill -STOP $$; exec \"$@\"", "halted"]);
+        command.arg(program::own("chancery-server")?).arg("run").arg(&self.folder);
+        let process = self.process.insert(Program::start("chancery-server", &mut command, &self.log)?);
+        let status = format!("/proc/{}/stat", process.id());
+        let started = Instant::now();
+        while !std::fs::read_to_string(&status)?.contains(") T ") {
+            ensure!(started.elapsed() < PATIENCE, "it does not halt");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(process.id())
+    }
+
+    /// Lets a halted server go on.
+    pub fn go_on(&self) -> Result<()> {
+        let process = self.id().context("the server was started")?;
+        Ok(kill(Pid::from_raw(i32::try_from(process)?), Signal::SIGCONT)?)
+    }
+
+    /// Waits until it is ready, or has ended: then with its status.
+    pub async fn ready_or_ended(&mut self) -> Result<Option<ExitStatus>> {
+        let process = self.process.as_mut().context("the server was started")?;
         let http = crate::http()?;
         let ready = format!("{}/readyz", self.url);
         let started = Instant::now();
         loop {
             if http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                break;
+                return Ok(None);
             }
-            process.wait_for(|_| true).await?;
+            if let Some(status) = process.has_ended()? {
+                self.process = None;
+                return Ok(Some(status));
+            }
             ensure!(started.elapsed() < PATIENCE, "not ready after {PATIENCE:?}:\n{}", process.output()?);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.process = Some(process);
-        Ok(())
     }
 
     /// Ends it as a power cut would.

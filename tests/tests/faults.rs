@@ -1,60 +1,52 @@
-//! A disk that fails under the real server: each failing system call, each error, then a restart. What was
-//! acknowledged is there, no two heads contradict each other, and the process says what it does not know and ends.
+//! A disk that fails under the real server: each failing system call on each log, each error, in use and at a start, then
+//! a restart. What was acknowledged is there, no two heads contradict each other, and the process says what it does not
+//! know and ends.
+//!
+//! `CHANCERY_LONG=1` fails every call of a start instead of one of each kind.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use chancery_tests::rekor::{Acknowledged, RekorLog, Submitter, TreeHead};
-use chancery_tests::{Instance, Program, Rekor, Server, program};
-use tokio::task::JoinSet;
+use chancery_tests::promises::{Load, Logs, Promises};
+use chancery_tests::rekor::{RekorLog, Submitter};
+use chancery_tests::strace::Strace;
+use chancery_tests::{Instance, Rekor, Server, program};
 
-const SUBMITTERS: usize = 4;
-/// Between a refusal and the next attempt.
-const PAUSE: Duration = Duration::from_millis(50);
 /// What the server writes last when a commit's outcome is unknown.
 const UNKNOWN: &str = "a commit may or may not be durable, restart to find out";
 
-/// What happens to a system call on the write-ahead log of the attestation log.
+/// What happens to a system call on the write-ahead log of a log in use.
 struct Fault {
     call: &'static str,
     injected: &'static str,
     /// How many of these calls succeed before.
     after: u32,
-    /// Whether the server gets to say why it ends.
-    says_why: bool,
 }
 
-const FAULTS: [Fault; 7] = [
-    Fault { call: "fdatasync", injected: "error=EIO", after: 1, says_why: true },
-    Fault { call: "fdatasync", injected: "error=EIO", after: 8, says_why: true },
-    Fault { call: "fdatasync", injected: "error=ENOSPC", after: 3, says_why: true },
-    Fault { call: "write", injected: "error=ENOSPC", after: 1, says_why: true },
-    Fault { call: "write", injected: "error=EIO", after: 6, says_why: true },
-    Fault { call: "write", injected: "signal=SIGKILL", after: 5, says_why: false },
-    Fault { call: "fdatasync", injected: "signal=SIGKILL", after: 4, says_why: false },
+const FAULTS: [Fault; 6] = [
+    Fault { call: "fdatasync", injected: "error=EIO", after: 1 },
+    Fault { call: "fdatasync", injected: "error=ENOSPC", after: 3 },
+    Fault { call: "write", injected: "error=ENOSPC", after: 1 },
+    Fault { call: "write", injected: "error=EIO", after: 6 },
+    Fault { call: "write", injected: "signal=SIGKILL", after: 5 },
+    Fault { call: "fdatasync", injected: "signal=SIGKILL", after: 4 },
 ];
 
-/// strace, which makes system calls of a running process fail.
-struct Sabotage {
-    _strace: Program,
-}
+impl Fault {
+    /// Whether the server gets to say why it ends.
+    fn says_why(&self) -> bool {
+        self.injected.starts_with("error")
+    }
 
-impl Sabotage {
-    async fn of(fault: &Fault, process: u32, file: &Path, scratch: &Path) -> Result<Self> {
-        let Fault { call, injected, after, .. } = fault;
-        let mut command = Command::new("strace");
-        command.args(["-f", "-p", &process.to_string(), "-P"]).arg(file);
-        command.args(["-e", &format!("trace={call}"), "-e"]);
+    async fn strike(&self, process: u32, file: &Path, scratch: &Path, name: &str) -> Result<Strace> {
+        let Self { call, injected, after, .. } = self;
+        let file = file.to_str().context("a path in UTF-8")?;
+        let trace = format!("trace={call}");
         // From then on every time: a disk that fails once and works again is not the usual kind.
-        command.arg(format!("inject={call}:{injected}:when={}+", after + 1));
-        command.arg("-o").arg(scratch.join("trace"));
-        let mut strace = Program::start("strace", &mut command, &scratch.join("strace.log"))?;
-        strace.wait_for(|said| said.contains("attached")).await?;
-        Ok(Self { _strace: strace })
+        let inject = format!("inject={call}:{injected}:when={}+", after + 1);
+        Strace::attach(process, &["-P", file, "-e", &trace, "-e", &inject], scratch, name).await
     }
 }
 
@@ -70,85 +62,123 @@ fn write_ahead_log(store: &Path) -> Result<PathBuf> {
     logs.into_iter().max().context("a store has a write-ahead log")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_every_failure_of_the_disk() -> Result<()> {
-    let mut instance = Instance::start_with(Rekor::V1).await?;
-    let log = RekorLog::new(instance.server.url(), &instance.server.trust("rekor.pub"))?;
-    let store = instance.server.folder().join("logs/rekor-v1");
-    let serial = Arc::new(AtomicU64::new(0));
-    let mut promises: Vec<Acknowledged> = Vec::new();
-    let mut heads: Vec<TreeHead> = Vec::new();
+async fn fail_a_log_in_use(log: &str) -> Result<()> {
+    let mut instance = Instance::start().await?;
+    let (logs, token) = (Logs::of(&instance)?, instance.issuer.token().await?);
+    let store = instance.server.folder().join("logs").join(log);
+    let mut promises = Promises::default();
     for (number, fault) in FAULTS.iter().enumerate() {
-        let name = format!("{} {} after {}", fault.call, fault.injected, fault.after);
-        let scratch = instance.scratch().join(format!("fault-{number}"));
-        std::fs::create_dir(&scratch)?;
-        heads.push(log.head().await?);
+        let name = format!("{log}: {} {} after {}", fault.call, fault.injected, fault.after);
+        promises.see(&logs).await?;
         let process = instance.server.id().context("the server runs")?;
-        let sabotage = Sabotage::of(fault, process, &write_ahead_log(&store)?, &scratch).await?;
-        let before = promises.len();
-        promises.extend(submit_until_it_ends(&log, &serial).await.with_context(|| name.clone())?);
-        let said = instance.server.output()?;
+        let (wal, file) = (write_ahead_log(&store)?, format!("fault-{number}"));
+        let strace = fault.strike(process, &wal, instance.scratch(), &file).await?;
+        let before = instance.server.output()?.len();
+        let load = Load::start(&logs, &token)?;
+        let made = promises.take(load).await.with_context(|| name.clone())?;
         let status = instance.server.ended().await.with_context(|| name.clone())?;
-        drop(sabotage);
+        let said = instance.server.output()?.split_off(before);
+        drop(strace);
         ensure!(!status.success(), "{name}: the server ended as if nothing had happened");
-        ensure!(!fault.says_why || said.contains(UNKNOWN), "{name}: the server did not say why:\n{said}");
-        eprintln!("{name}: {} acknowledged, then {status}", promises.len() - before);
+        ensure!(!fault.says_why() || said.contains(UNKNOWN), "{name}: the server did not say why:\n{said}");
+        eprintln!("{name}: {made:?} acknowledged by v1, v2 and the CA, then {status}");
 
         instance.server.start().await.with_context(|| format!("restart after {name}"))?;
-        check(&log, &promises, &mut heads).await.with_context(|| format!("after {name}"))?;
+        promises.check_round(&logs).await.with_context(|| format!("after {name}"))?;
     }
+    promises.check_all(&logs).await?;
     instance.server.stop().await?;
     let checked = instance.server.run("fsck")?.success()?;
-    ensure!(checked.stdout.contains("log `rekor-v1`: sound"), "{}", checked.stdout);
+    ensure!(checked.stdout.contains(&format!("log `{log}`: sound")), "{}", checked.stdout);
     Ok(())
 }
 
-/// Submits from several clients until nobody answers any more.
-async fn submit_until_it_ends(log: &RekorLog, serial: &Arc<AtomicU64>) -> Result<Vec<Acknowledged>> {
-    let mut submitters: JoinSet<Result<Vec<Acknowledged>>> = JoinSet::new();
-    for _ in 0..SUBMITTERS {
-        let (log, serial, submitter) = (log.clone(), Arc::clone(serial), Submitter::new()?);
-        submitters.spawn(async move {
-            let mut acknowledged = Vec::new();
-            loop {
-                let artifact = format!("artifact {}", serial.fetch_add(1, Ordering::Relaxed));
-                // An answer of 500 is "unknown": no promise, and no more of them from this process.
-                match log.add(&submitter.hashedrekord(artifact.as_bytes())?).await {
-                    Ok(Some(entry)) => acknowledged.push(entry),
-                    // Too fast for the rate limit, or there is nobody any more.
-                    Ok(None) if log.head().await.is_ok() => tokio::time::sleep(PAUSE).await,
-                    Ok(None) => return Ok(acknowledged),
-                    Err(error) if error.to_string().contains("the log answers 500") => {
-                        return Ok(acknowledged);
-                    }
-                    Err(error) => return Err(error),
-                }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_every_failure_of_the_disk_under_rekor_v1() -> Result<()> {
+    fail_a_log_in_use("rekor-v1").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_every_failure_of_the_disk_under_rekor_v2() -> Result<()> {
+    fail_a_log_in_use("rekor-v2").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_every_failure_of_the_disk_under_the_issuance_log() -> Result<()> {
+    fail_a_log_in_use("ct").await
+}
+
+/// The calls of a start that open, write, sync and rename files of the logs: tables, MANIFEST, CURRENT, write-ahead logs.
+const CALLS: &str = "trace=openat,write,pwrite64,fdatasync,fsync,rename";
+
+/// Which calls of a start touch a log: for each kind, their places among all of that kind.
+fn calls_of_a_start(trace: &str) -> BTreeMap<String, Vec<usize>> {
+    let (mut counts, mut ours) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, Vec<usize>>::new());
+    for line in trace.lines() {
+        // "PID  call(…) = 0", or "PID  <... call resumed>…" for one that was counted when it began.
+        let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
+        let Some((name, _)) = call.split_once('(').filter(|(name, _)| !name.contains(' ')) else { continue };
+        let count = counts.entry(name.to_owned()).or_default();
+        *count += 1;
+        let writes = name != "openat" || call.contains("O_CREAT");
+        if call.contains("/logs/") && writes {
+            ours.entry(name.to_owned()).or_default().push(*count);
+        }
+    }
+    ours
+}
+
+/// Starts the server with one call failing. It ends or gets ready; a killed one ends.
+async fn start_with(instance: &mut Instance, call: &str, inject: &str, name: &str) -> Result<bool> {
+    let process = instance.server.start_halted().await?;
+    let arguments = ["-e", &format!("trace={call}"), "-e", inject];
+    let strace = Strace::attach(process, &arguments, instance.scratch(), name).await?;
+    instance.server.go_on()?;
+    let ended = instance.server.ready_or_ended().await?;
+    let struck = strace.seen()?.lines().any(|line| line.contains("(INJECTED)") || line.contains("SIGKILL"));
+    ensure!(struck, "{inject} did not strike");
+    instance.server.kill()?;
+    ensure!(ended.is_none_or(|status| !status.success()), "the server ended as if nothing had happened");
+    Ok(ended.is_some())
+}
+
+#[tokio::test]
+async fn a_start_that_fails_at_any_file_of_a_log_loses_nothing() -> Result<()> {
+    let mut instance = Instance::start().await?;
+    let (logs, token) = (Logs::of(&instance)?, instance.issuer.token().await?);
+    let mut promises = Promises::default();
+    promises.add_to_each(&logs, &token).await?;
+    instance.server.kill()?;
+    let process = instance.server.start_halted().await?;
+    let strace = Strace::attach(process, &["-y", "-e", CALLS], instance.scratch(), "start").await?;
+    instance.server.go_on()?;
+    ensure!(instance.server.ready_or_ended().await?.is_none(), "the server ended");
+    let calls = calls_of_a_start(&strace.seen()?);
+    ensure!(calls.len() >= 5, "a start that recovers a log opens, writes, syncs and renames: {calls:?}");
+
+    let is_long = std::env::var_os("CHANCERY_LONG").is_some();
+    let mut number = 0;
+    for (call, places) in &calls {
+        // The last ones: of the log that is opened last, when those before it are open.
+        let few = places.iter().rev().take(if is_long { usize::MAX } else { 1 });
+        for place in few {
+            for injected in ["error=EIO", "signal=SIGKILL"] {
+                // Something to recover.
+                promises.add_to_each(&logs, &token).await?;
+                instance.server.kill()?;
+                number += 1;
+                let inject = format!("inject={call}:{injected}:when={place}");
+                let context = || format!("a start with {inject}");
+                let ended = start_with(&mut instance, call, &inject, &format!("start-{number}"))
+                    .await
+                    .with_context(context)?;
+                eprintln!("{inject}: {}", if ended { "the start failed" } else { "the start did without" });
+                instance.server.start().await.with_context(context)?;
+                promises.check_round(&logs).await.with_context(context)?;
             }
-        });
+        }
     }
-    let mut acknowledged = Vec::new();
-    while let Some(some) = submitters.join_next().await {
-        acknowledged.extend(some??);
-    }
-    Ok(acknowledged)
-}
-
-/// Every promise against the log as it is now.
-async fn check(log: &RekorLog, promises: &[Acknowledged], heads: &mut Vec<TreeHead>) -> Result<()> {
-    for promised in promises {
-        let found = log.get(&promised.id).await.with_context(|| format!("entry {}", promised.index))?;
-        ensure!(found.index == promised.index, "entry {} moved to {}", promised.index, found.index);
-        ensure!(found.integrated == promised.integrated, "entry {} changed its time", promised.index);
-        ensure!(found.body == promised.body, "entry {} changed its body", promised.index);
-    }
-    heads.extend(promises.iter().map(|promised| promised.head.clone()));
-    heads.push(log.head().await?);
-    heads.sort_by_key(|head| head.size);
-    heads.dedup();
-    for pair in heads.windows(2) {
-        log.check_consistent(&pair[0], &pair[1]).await?;
-    }
-    Ok(())
+    promises.check_all(&logs).await
 }
 
 #[tokio::test]
@@ -169,7 +199,7 @@ async fn a_second_process_on_the_folder_is_refused_and_the_first_goes_on() -> Re
 }
 
 #[tokio::test]
-async fn fsck_finds_a_flipped_byte_in_a_stopped_instance() -> Result<()> {
+async fn fsck_and_start_find_a_flipped_bit_in_a_stopped_instance() -> Result<()> {
     let mut instance = Instance::start().await?;
     let log = RekorLog::new(instance.server.url(), &instance.server.trust("rekor.pub"))?;
     let submitter = Submitter::new()?;
@@ -189,7 +219,8 @@ async fn fsck_finds_a_flipped_byte_in_a_stopped_instance() -> Result<()> {
     let outcome =
         instance.server.run("fsck")?.refused(1, &["log `rekor-v1`: the store:", "do not serve it"])?;
     ensure!(outcome.stdout.contains("log `ct`: sound"), "the other logs are checked too: {}", outcome.stdout);
-    Ok(())
+    let start = program::run(Server::command(&["run"])?.arg(instance.server.folder()))?;
+    start.failure(&["the store is damaged", "restore it from a copy"]).map(drop)
 }
 
 /// deploy/docs/runbooks.md, "Backup" and "Restore": the same commands.
