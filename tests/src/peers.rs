@@ -19,6 +19,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The library that changes the time for whoever loads it first.
+pub fn libfaketime() -> Result<PathBuf> {
+    let library = folder()?.join("bin").join("libfaketime.so");
+    ensure!(library.exists(), "libfaketime is not installed: run tests/peers");
+    Ok(library)
+}
+
 /// The folder with the npm packages of the OpenID provider.
 pub fn oidc_provider() -> Result<PathBuf> {
     packages("oidc-provider")
