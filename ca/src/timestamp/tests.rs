@@ -111,8 +111,11 @@ struct Granted {
 
 impl Granted {
     fn read(der: Vec<u8>) -> Self {
-        let token = TimeStampResp::from_der(&der).unwrap().time_stamp_token.unwrap();
+        let response = TimeStampResp::from_der(&der).unwrap();
+        assert_eq!(response.to_der().unwrap(), der, "our frames are those of RustCrypto's encoder");
+        let token = response.time_stamp_token.unwrap();
         let data: SignedData = token.content.decode_as().unwrap();
+        assert_eq!(data.to_der().unwrap(), token.content.to_der().unwrap());
         let content = data.encap_content_info.econtent.as_ref().unwrap();
         let info = TstInfo::from_der(content.value()).unwrap();
         Self { der, info, data }

@@ -1,24 +1,21 @@
-//! The signed answer: TSTInfo in CMS SignedData in TimeStampResp, encoded by RustCrypto's ASN.1 and signed by our key.
+//! The signed answer: TSTInfo in CMS SignedData in TimeStampResp.
 //!
-//! The builder of the `cms` crate wants RustCrypto's signature traits, which a key in an HSM does not have; its
-//! structures do not, so the few steps of RFC 5652 §5.4 are taken here.
+//! What is stated is encoded by RustCrypto's ASN.1, and so is, once for each authority, what all its tokens share: encoding
+//! certificates anew was most of what a timestamp cost besides its signature. The frames around both are few and ours
+//! (RFC 5652 §5). The builder of the `cms` crate wants RustCrypto's signature traits, which a key in an HSM does not
+//! have.
 
 use std::time::Duration;
 
-use ::der::asn1::{GeneralizedTime, Int, ObjectIdentifier, OctetString, SetOfVec, UtcTime};
+use ::der::asn1::{GeneralizedTime, Int, ObjectIdentifier, SetOfVec, UtcTime};
 use ::der::{Any, Decode as _, Encode as _, Tag};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::key::{HashAlgorithm, KeyKind, SignError, Signer};
+use cms::cert::IssuerAndSerialNumber;
 use cms::cert::x509::Certificate as X509;
 use cms::cert::x509::attr::Attribute;
 use cms::cert::x509::spki::AlgorithmIdentifierOwned;
-use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
-use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{
-    CertificateSet, EncapsulatedContentInfo, SignedAttributes, SignedData, SignerIdentifier, SignerInfo,
-    SignerInfos,
-};
 use x509_tsp::{Accuracy, TsaPolicyId, TspVersion, TstInfo};
 
 use super::request::Request;
@@ -34,6 +31,10 @@ const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.
 const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
 const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
+
+const SET: u8 = 0x31;
+/// `[0]`, constructed.
+const CONTEXT_0: u8 = 0xa0;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +56,18 @@ pub(super) struct Statement<'s> {
     pub(super) time: Timestamp,
 }
 
-/// What is the same in all tokens of one authority.
+/// What is the same in all tokens of one authority, in DER.
 pub(super) struct Seal {
-    id: SignerIdentifier,
     digest: HashAlgorithm,
-    digest_algorithm: AlgorithmIdentifierOwned,
-    signature_algorithm: AlgorithmIdentifierOwned,
-    signing_certificate: Attribute,
-    certificates: CertificateSet,
+    /// SignerIdentifier: issuer and serial number.
+    id: Vec<u8>,
+    digest_algorithm: Vec<u8>,
+    signature_algorithm: Vec<u8>,
+    /// Two of the signed attributes.
+    content_type: Vec<u8>,
+    signing_certificate: Vec<u8>,
+    /// `[0] IMPLICIT CertificateSet`.
+    certificates: Vec<u8>,
 }
 
 impl Seal {
@@ -76,7 +81,7 @@ impl Seal {
             _ => return Err(::der::ErrorKind::Failed.into()),
         };
         // Absent parameters: RFC 5754 §2 and §3.3.
-        let algorithm = |oid| AlgorithmIdentifierOwned { oid, parameters: None };
+        let algorithm = |oid| AlgorithmIdentifierOwned { oid, parameters: None }.to_der();
         let signer = &X509::from_der(leaf.der())?.tbs_certificate;
         let id = IssuerAndSerialNumber {
             issuer: signer.issuer.clone(),
@@ -84,10 +89,11 @@ impl Seal {
         };
         let included = if include_chain { chain } else { &chain[..1] };
         Ok(Self {
-            id: SignerIdentifier::IssuerAndSerialNumber(id),
             digest,
-            digest_algorithm: algorithm(hash),
-            signature_algorithm: algorithm(signature),
+            id: id.to_der()?,
+            digest_algorithm: algorithm(hash)?,
+            signature_algorithm: algorithm(signature)?,
+            content_type: attribute(CONTENT_TYPE, Any::encode_from(&TST_INFO)?)?,
             signing_certificate: signing_certificate(leaf)?,
             certificates: certificate_set(included)?,
         })
@@ -101,41 +107,42 @@ impl Seal {
     ) -> Result<Vec<u8>, TokenError> {
         let content = info(statement)?.to_der()?;
         let attributes = self.signed_attributes(&content, statement.time)?;
-        let signature = key.sign(&attributes.to_der()?)?;
-        let signer = SignerInfo {
-            version: CmsVersion::V1,
-            sid: self.id.clone(),
-            digest_alg: self.digest_algorithm.clone(),
-            signed_attrs: Some(attributes),
-            signature_algorithm: self.signature_algorithm.clone(),
-            signature: OctetString::new(signature)?,
-            unsigned_attrs: None,
-        };
-        let data = SignedData {
-            version: CmsVersion::V3,
-            digest_algorithms: SetOfVec::try_from(vec![self.digest_algorithm.clone()])?,
-            encap_content_info: EncapsulatedContentInfo {
-                econtent_type: TST_INFO,
-                econtent: Some(Any::new(Tag::OctetString, content)?),
-            },
-            certificates: statement.request.certificates.then(|| self.certificates.clone()),
-            crls: None,
-            signer_infos: SignerInfos::try_from(vec![signer])?,
-        };
-        let token = ContentInfo { content_type: SIGNED_DATA, content: Any::encode_from(&data)? };
+        // Signed as the SET that they are, sent under an implicit tag (RFC 5652 §5.4).
+        let signature = key.sign(&der::tlv(SET, &attributes))?;
+        let signer = der::sequence(&[
+            der::unsigned_integer(&[1]),
+            self.id.clone(),
+            self.digest_algorithm.clone(),
+            der::tlv(CONTEXT_0, &attributes),
+            self.signature_algorithm.clone(),
+            der::octet_string(&signature),
+        ]);
+        let content = der::tlv(CONTEXT_0, &der::octet_string(&content));
+        let certificates =
+            if statement.request.certificates { self.certificates.clone() } else { Vec::new() };
+        let data = der::sequence(&[
+            der::unsigned_integer(&[3]),
+            der::tlv(SET, &self.digest_algorithm),
+            der::sequence(&[TST_INFO.to_der()?, content]),
+            certificates,
+            der::tlv(SET, &signer),
+        ]);
+        let token = der::sequence(&[SIGNED_DATA.to_der()?, der::tlv(CONTEXT_0, &data)]);
         let granted = der::sequence(&[der::unsigned_integer(&[0])]);
-        Ok(der::sequence(&[granted, token.to_der()?]))
+        Ok(der::sequence(&[granted, token]))
     }
 
     /// What the signature is over: type and digest of the content, the signer's certificate, and the time once more,
-    /// for verifiers of CMS that know no timestamps.
-    fn signed_attributes(&self, content: &[u8], time: Timestamp) -> Result<SignedAttributes, ::der::Error> {
-        SignedAttributes::try_from(vec![
-            attribute(CONTENT_TYPE, Any::encode_from(&TST_INFO)?)?,
+    /// for verifiers of CMS that know no timestamps. In the order of DER's SET OF.
+    fn signed_attributes(&self, content: &[u8], time: Timestamp) -> Result<Vec<u8>, ::der::Error> {
+        let mut attributes = [
+            self.content_type.clone(),
             attribute(SIGNING_TIME, signing_time(time)?)?,
             attribute(MESSAGE_DIGEST, Any::new(Tag::OctetString, self.digest.digest(content))?)?,
             self.signing_certificate.clone(),
-        ])
+        ];
+        attributes.sort();
+        Ok(attributes.concat())
     }
 }
 
@@ -168,26 +175,27 @@ fn signing_time(time: Timestamp) -> Result<Any, ::der::Error> {
     }
 }
 
-fn attribute(oid: ObjectIdentifier, value: Any) -> Result<Attribute, ::der::Error> {
-    Ok(Attribute { oid, values: SetOfVec::try_from(vec![value])? })
+fn attribute(oid: ObjectIdentifier, value: Any) -> Result<Vec<u8>, ::der::Error> {
+    Attribute { oid, values: SetOfVec::try_from(vec![value])? }.to_der()
 }
 
 /// SigningCertificateV2 with one ESSCertIDv2: SHA-256, which is the default and therefore left out (RFC 5035 §4).
-fn signing_certificate(leaf: &Certificate) -> Result<Attribute, ::der::Error> {
+fn signing_certificate(leaf: &Certificate) -> Result<Vec<u8>, ::der::Error> {
     let id = der::sequence(&[der::octet_string(&HashAlgorithm::Sha256.digest(leaf.der()))]);
     let value = der::sequence(&[der::sequence(&[id])]);
     attribute(SIGNING_CERTIFICATE_V2, Any::from_der(&value)?)
 }
 
 /// The certificates in the order of DER's SET OF, which rfc3161-client insists on.
-fn certificate_set(chain: &[Certificate]) -> Result<CertificateSet, ::der::Error> {
-    let read = |certificate: &Certificate| {
-        let parsed = X509::from_der(certificate.der())?;
-        // Another encoding would not have the hash that signingCertificateV2 states.
-        let same = parsed.to_der()? == certificate.der();
-        if same { Ok(CertificateChoices::Certificate(parsed)) } else { Err(::der::ErrorKind::Failed.into()) }
-    };
-    let certificates: Vec<CertificateChoices> =
-        chain.iter().map(read).collect::<Result<_, ::der::Error>>()?;
-    CertificateSet::try_from(certificates)
+fn certificate_set(chain: &[Certificate]) -> Result<Vec<u8>, ::der::Error> {
+    let mut certificates = Vec::with_capacity(chain.len());
+    for certificate in chain {
+        // What is not DER would be read back as something else.
+        if X509::from_der(certificate.der())?.to_der()? != certificate.der() {
+            return Err(::der::ErrorKind::Failed.into());
+        }
+        certificates.push(certificate.der());
+    }
+    certificates.sort_unstable();
+    Ok(der::tlv(CONTEXT_0, &certificates.concat()))
 }
