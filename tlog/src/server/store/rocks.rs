@@ -7,6 +7,7 @@
 //! are evicted. The commit is then reported as [`CommitError::Unknown`] and the process ends; a start on the same
 //! machine can still read a record that a later power loss removes.
 
+mod checkpoint;
 mod keys;
 pub(in crate::server) mod scan;
 

@@ -44,7 +44,8 @@ impl Snapshot {
         Ok(Self { db, _lock: lock })
     }
 
-    pub(in crate::server) fn head(&self) -> Scanned<Option<Head>> {
+    /// The stored head. `None` if no log was ever created here.
+    pub fn head(&self) -> Result<Option<Head>, StoreError> {
         self.get(META, HEAD_KEY)?.map(|bytes| decode_head(&bytes)).transpose()
     }
 
