@@ -11,6 +11,7 @@
 //! 65,536 entries; damage is a finding and never a panic or an early end.
 
 mod chunk;
+mod edge;
 mod index;
 mod leaf;
 mod state;
@@ -24,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use self::chunk::{CHUNK, Chunk};
+pub use self::edge::{Edge, check_edge};
 pub use self::leaf::Leaves;
 pub use self::state::StateFile;
 use self::tally::Key;

@@ -74,6 +74,12 @@ impl AtRest {
         check(subject, options, state, &Quiet)
     }
 
+    fn edge(&self) -> Edge {
+        let path = self.home.path();
+        let (origin, key, leaves) = (&self.origin, &self.key, self.leaves);
+        check_edge(Subject { store: &path, origin, key, leaves, seen: &self.seen }).unwrap()
+    }
+
     fn check(&self, options: Options) -> Report {
         self.try_check(options, None).unwrap()
     }
@@ -446,4 +452,36 @@ async fn what_an_interrupted_run_had_finished_is_not_done_again() {
     state.remove().unwrap();
     state.remove().unwrap();
     assert_eq!(log.try_check(HASHES, Some(&state)).unwrap(), report);
+}
+
+type Damage = fn(&AtRest);
+
+#[tokio::test]
+async fn the_end_of_a_log_is_checked_alone() {
+    for (leaves, entries) in [(Leaves::RekorV1, v1_entries()), (Leaves::Ct, Vec::new())] {
+        let mut log = AtRest::with(leaves, entries).await;
+        let edge = log.edge();
+        let head = edge.head.unwrap();
+        assert_eq!(edge.report, Report { entries: head.size, ..Report::default() });
+        log.seen = vec![Checkpoint::new(log.origin.clone(), head.size, head.root)];
+        assert_eq!(log.edge().report.findings, []);
+        log.seen = vec![Checkpoint::new(log.origin.clone(), head.size + 1, head.root)];
+        let report = log.edge().report;
+        assert_found(&report, "the log", "was seen");
+        assert_eq!(report.findings[0].remedy, Remedy::NeverServe);
+    }
+    let damages: [(Damage, &str); 6] = [
+        (|log| log.delete("meta", b"head"), "is missing"),
+        (|log| log.flip("meta", b"head", -4), "signature"),
+        (|log| log.flip("node", &node_key(3, 0), 0), "the right edge makes"),
+        (|log| log.flip("entry", &8u64.to_be_bytes(), -1), "entry 8 does not hash to its leaf"),
+        (|log| log.delete("entry", &8u64.to_be_bytes()), "entries end at 8, the head says 9"),
+        (|log| log.insert("entry", &9u64.to_be_bytes(), &[0; 45]), "entry 9 is stored"),
+    ];
+    for (damage, words) in damages {
+        let log = AtRest::with(Leaves::RekorV1, v1_entries()).await;
+        damage(&log);
+        let findings = log.edge().report.findings;
+        assert!(findings.iter().any(|found| found.problem.contains(words)), "{words}: {findings:#?}");
+    }
 }

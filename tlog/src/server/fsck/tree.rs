@@ -37,7 +37,7 @@ pub(super) fn contains(run: &Run<'_>, seen: &Checkpoint) -> Option<Finding> {
     Some(finding("the log", problem, Remedy::NeverServe))
 }
 
-fn root_at(run: &Run<'_>, size: u64) -> Scanned<Hash> {
+pub(super) fn root_at(run: &Run<'_>, size: u64) -> Scanned<Hash> {
     let mut hashes = Vec::new();
     for NodeId { level, index } in CompactRange::node_ids(size) {
         let row = run.snapshot.nodes(level, index, Some(index + 1))?.next().transpose()?;
