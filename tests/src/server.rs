@@ -157,6 +157,11 @@ impl Server {
         &self.folder
     }
 
+    /// From now on the server of another folder, at the same address: one that was restored, say.
+    pub fn move_to(&mut self, folder: PathBuf) {
+        self.folder = folder;
+    }
+
     /// A file of its trust folder: `trusted_root.json`, `signing_config.json`, `ca-chain.pem`, `ct.pub`,
     /// `rekor.pub`, `rekor-v2.pub`, `tsa-chain.pem`.
     pub fn trust(&self, file: &str) -> PathBuf {

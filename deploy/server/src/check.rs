@@ -12,8 +12,9 @@ use chancery_tlog::key::Signer as _;
 use crate::access;
 use crate::config::Config;
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
+use crate::memory::Memory;
 use crate::roles::{Instance, LogRole, Speaks};
-use crate::{trust, tuf};
+use crate::{backup, trust, tuf};
 
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
@@ -67,6 +68,7 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     check_attestation_logs(&instance, &mut findings);
     check_timestamp_authority(&instance, &mut findings);
     check_tuf(&instance, &*clock, &mut findings)?;
+    check_memory(&instance.config, &mut findings);
     check_root_keys(&instance.config, &mut findings);
     check_trust_files(&instance, &mut findings)?;
     // The last of what `run` does with the files: CA and timestamp authority in service, without a log.
@@ -185,6 +187,25 @@ fn check_tuf(instance: &Instance, clock: &dyn Clock, findings: &mut Findings) ->
         Err(error) => findings.problem(error.to_string()),
     }
     Ok(())
+}
+
+fn check_memory(config: &Config, findings: &mut Findings) {
+    if backup::refuse_backup(&config.dir).is_err() {
+        findings.problem("this folder is a backup: `chancery-server restore` makes an instance of it");
+    }
+    match Memory::configured(config) {
+        _ if config.logs.is_empty() => {}
+        None => findings.warning(
+            "no memory of heads on another disk: nothing here finds out that the folder is an old copy; see `[memory]`",
+        ),
+        Some(memory) if memory.is_made() => {
+            findings.good(format!("heads are remembered in {}", memory.folder().display()));
+        }
+        Some(memory) => findings.problem(format!(
+            "the memory of heads {} is not there: mount its disk, or make it with `chancery-server remember`",
+            memory.folder().display()
+        )),
+    }
 }
 
 fn check_root_keys(config: &Config, findings: &mut Findings) {

@@ -26,7 +26,7 @@ use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::tiles;
 
 use crate::config::Signers;
-use crate::roles::{Instance, LogRole, Speaks};
+use crate::roles::{Instance, LogRole, OpenLog, Speaks};
 use crate::tuf::{self, Publisher, TufRole};
 use crate::{access, trust};
 
@@ -36,6 +36,8 @@ pub(crate) struct Application {
     pub(crate) router: Router,
     /// The sequencers of all logs, by name. They have to run before the first request comes.
     pub(crate) sequencers: Vec<(String, Sequencer)>,
+    /// The logs, for memories and backups.
+    pub(crate) logs: Vec<OpenLog>,
     /// What keeps the TUF repository fresh.
     pub(crate) tuf: Option<Publisher>,
 }
@@ -46,7 +48,7 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     let tuf = instance.tuf.as_ref().map(|role| open_tuf(role, &instance, clock)).transpose()?;
     router = tuf.iter().map(tuf::router).fold(router, Router::merge);
     let mut readiness = Readiness::new();
-    let mut sequencers = Vec::new();
+    let (mut sequencers, mut logs) = (Vec::new(), Vec::new());
     let mut issuance_log = None;
     let mut newest_head = Timestamp::default();
     let shared = Shared {
@@ -57,7 +59,9 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     };
     for role in &instance.logs {
         let name = || format!("log `{}`", role.config.name);
-        let (log, sequencer) = role.open(clock.clone()).await.with_context(name)?;
+        let (open, sequencer) = role.open(clock.clone()).await.with_context(name)?;
+        let log = open.log.clone();
+        logs.push(open);
         sequencers.push((role.config.name.clone(), sequencer));
         readiness = with_log(readiness, role, &log);
         newest_head = newest_head.max(log.head().time);
@@ -78,7 +82,7 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     }
     let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
     let router = rate::per_address(router, &instance.config.rates);
-    Ok(Application { router, sequencers, tuf })
+    Ok(Application { router, sequencers, logs, tuf })
 }
 
 fn open_tuf(role: &TufRole, instance: &Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Publisher> {

@@ -102,6 +102,8 @@ pub(crate) struct Config {
     pub(crate) timestamp: Option<TimestampConfig>,
     /// The TUF repository, if this process serves one.
     pub(crate) tuf: Option<TufConfig>,
+    /// Where heads are remembered outside of the instance.
+    pub(crate) memory: Option<MemoryConfig>,
 }
 
 /// The certificate authority.
@@ -163,6 +165,14 @@ pub(crate) struct TufConfig {
     pub(crate) key: PathBuf,
 }
 
+/// Where heads are remembered outside of the instance.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemoryConfig {
+    /// A folder, on another disk.
+    pub(crate) path: PathBuf,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,6 +190,7 @@ struct File {
     log: Vec<LogConfig>,
     timestamp: Option<TimestampConfig>,
     tuf: Option<TufConfig>,
+    memory: Option<MemoryConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -235,8 +246,15 @@ impl Config {
             logs: file.log,
             timestamp: file.timestamp,
             tuf: file.tuf,
+            memory: file.memory,
         };
-        Ok(config.with_resolved_paths())
+        let config = config.with_resolved_paths();
+        if config.memory.as_ref().is_some_and(|memory| memory.path.starts_with(dir)) {
+            let problem = "it is inside of the instance's folder: a memory that is restored together with it remembers \
+                           nothing, choose a folder on another disk";
+            return Err(ConfigError::value("memory.path", problem));
+        }
+        Ok(config)
     }
 
     /// Folder of a log's store.
@@ -268,6 +286,7 @@ impl Config {
             [&mut timestamp.chain, &mut timestamp.key].into_iter().for_each(resolve);
         }
         self.tuf.iter_mut().for_each(|tuf| resolve(&mut tuf.key));
+        self.memory.iter_mut().for_each(|memory| resolve(&mut memory.path));
         self
     }
 }
@@ -275,8 +294,8 @@ impl Config {
 /// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
 /// the log filter) and are none of our business.
 fn environment() -> Env {
-    const TABLES: [&str; 9] =
-        ["url", "passphrase", "listen", "limits", "access", "logging", "ca", "timestamp", "tuf"];
+    const TABLES: [&str; 10] =
+        ["url", "passphrase", "listen", "limits", "access", "logging", "ca", "timestamp", "tuf", "memory"];
     Env::prefixed("CHANCERY_").split("__").filter(|key| {
         let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         TABLES.contains(&first.as_str())

@@ -70,12 +70,7 @@ fn check_all(arguments: &FsckArguments) -> anyhow::Result<ExitCode> {
     if let (Some(name), []) = (&arguments.log, logs.as_slice()) {
         anyhow::bail!("there is no log `{name}` in chancery.toml");
     }
-    let seen = arguments.seen.iter().map(|file| note(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    if let Some((stranger, _)) =
-        seen.iter().find(|(seen, _)| logs.iter().all(|log| log.origin != seen.origin))
-    {
-        anyhow::bail!("--seen: the checkpoint of `{}` is of none of these logs", stranger.origin.as_str());
-    }
+    let seen = Seen::read(&arguments.seen, &logs)?;
     let state = arguments.state.as_ref().map(StateFile::new);
     let (mut damaged, mut unchecked) = (false, false);
     for log in logs {
@@ -104,20 +99,12 @@ fn check_log(
     arguments: &FsckArguments,
     config: &Config,
     log: &LogConfig,
-    seen: &[(Checkpoint, Note)],
+    seen: &Seen,
     state: Option<&StateFile>,
 ) -> anyhow::Result<Report> {
-    // The key alone, not the whole role: a log can be checked while another role's files are missing.
-    let signer = key_file::load(&log.checkpoint_key, config.passphrase.as_ref())?;
-    let key = NoteKey::new(KeyName::new(log.origin.as_str())?, signer.public_key().clone())?;
+    let key = checkpoint_key(config, log)?;
     let store = config.store_of(log);
-    let mut own = Vec::new();
-    for (checkpoint, note) in seen.iter().filter(|(checkpoint, _)| checkpoint.origin == log.origin) {
-        // A checkpoint that anyone could have written must not condemn a log.
-        note.verify(std::slice::from_ref(&key))
-            .context("--seen: the checkpoint is not signed by this log")?;
-        own.push(checkpoint.clone());
-    }
+    let own = seen.of(log, &key)?;
     let (origin, leaves) = (&log.origin, leaves(&log.dialect));
     let subject = Subject { store: &store, origin, key: &key, leaves, seen: &own };
     let options = Options { threads: threads(arguments), parse_leaves: !arguments.quick };
@@ -125,6 +112,43 @@ fn check_log(
     let report = fsck::check(subject, options, state, &progress);
     progress.end();
     report.with_context(|| in_use_hint(&store))
+}
+
+/// What verifies a log's checkpoints. Needs its key alone, not the whole role: a log can be checked while another role's
+/// files are missing.
+pub(crate) fn checkpoint_key(config: &Config, log: &LogConfig) -> anyhow::Result<NoteKey> {
+    let signer = key_file::load(&log.checkpoint_key, config.passphrase.as_ref())?;
+    Ok(NoteKey::new(KeyName::new(log.origin.as_str())?, signer.public_key().clone())?)
+}
+
+/// Checkpoints that somebody has seen, from the files of `--seen`.
+pub(crate) struct Seen(Vec<(Checkpoint, Note)>);
+
+impl Seen {
+    /// Reads checkpoints of these logs.
+    pub(crate) fn read(files: &[PathBuf], logs: &[&LogConfig]) -> anyhow::Result<Self> {
+        let seen = files.iter().map(|file| note(file)).collect::<anyhow::Result<Vec<_>>>()?;
+        let stranger = seen.iter().find(|(seen, _)| logs.iter().all(|log| log.origin != seen.origin));
+        if let Some((stranger, _)) = stranger {
+            anyhow::bail!(
+                "--seen: the checkpoint of `{}` is of none of these logs",
+                stranger.origin.as_str()
+            );
+        }
+        Ok(Self(seen))
+    }
+
+    /// Those of one log.
+    pub(crate) fn of(&self, log: &LogConfig, key: &NoteKey) -> anyhow::Result<Vec<Checkpoint>> {
+        let mut own = Vec::new();
+        for (checkpoint, note) in self.0.iter().filter(|(checkpoint, _)| checkpoint.origin == log.origin) {
+            // A checkpoint that anyone could have written must not condemn a log.
+            note.verify(std::slice::from_ref(key))
+                .context("--seen: the checkpoint is not signed by this log")?;
+            own.push(checkpoint.clone());
+        }
+        Ok(own)
+    }
 }
 
 /// A signed checkpoint from a file.
@@ -144,7 +168,8 @@ fn threads(arguments: &FsckArguments) -> usize {
     arguments.threads.map_or_else(machine, usize::from)
 }
 
-fn leaves(dialect: &Dialect) -> Leaves {
+/// What the leaves of a log of this dialect are.
+pub(crate) fn leaves(dialect: &Dialect) -> Leaves {
     match dialect {
         Dialect::Ct { .. } => Leaves::Ct,
         Dialect::RekorV1 { .. } => Leaves::RekorV1,
@@ -153,7 +178,7 @@ fn leaves(dialect: &Dialect) -> Leaves {
 }
 
 /// A line for each finding, or one that says there is none.
-fn text(log: &str, report: &Report) -> String {
+pub(crate) fn text(log: &str, report: &Report) -> String {
     let Report { entries, findings, more } = report;
     if findings.is_empty() {
         return format!("log `{log}`: sound, {entries} entries\n");
@@ -175,21 +200,23 @@ fn say(line: &str) {
 }
 
 /// A bar, or lines.
-struct Progress {
+pub(crate) struct Progress {
     log: String,
     bar: ProgressBar,
     lines: Option<Mutex<Instant>>,
 }
 
 impl Progress {
-    fn new(log: &str) -> Self {
+    /// For one log.
+    pub(crate) fn new(log: &str) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
         let lines = (!terminal).then(|| Mutex::new(Instant::now()));
         Self { log: log.to_owned(), bar, lines }
     }
 
-    fn end(&self) {
+    /// Leaves the terminal as it was.
+    pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
 

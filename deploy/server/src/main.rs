@@ -5,16 +5,21 @@
 //! - [`roles`]: an instance's keys and files, loaded;
 //! - [`access`]: who is let into the sealed zone;
 //! - [`compose`]: its HTTP face, put together from the roles;
-//! - [`run`], [`check`], [`export`], [`fsck`]: the other subcommands;
+//! - [`run`], [`check`], [`export`], [`fsck`], [`backup`], [`restore`]: the other subcommands;
+//! - [`memory`]: what stops an old copy from being served; [`control`]: how a backup is made of a running server;
 //! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
 mod access;
+mod backup;
 mod check;
 mod compose;
 mod config;
+mod control;
 mod export;
 mod fsck;
 mod init;
+mod memory;
+mod restore;
 mod roles;
 mod run;
 mod trust;
@@ -26,9 +31,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::backup::BackupArguments;
 use crate::export::Client;
 use crate::fsck::FsckArguments;
 use crate::init::InitArguments;
+use crate::restore::RestoreArguments;
 use crate::tuf::SignArguments;
 
 /// A private Sigstore in one process: certificate authority, issuance log, attestation log and trust distribution
@@ -79,6 +86,20 @@ enum Command {
     /// Reads everything and writes nothing into the folder. Exits with 0 if all logs are sound, 1 if damage was found,
     /// 2 if something could not be checked.
     Fsck(FsckArguments),
+    /// Make a whole, consistent and checked copy of an instance, while it is served or not
+    Backup(BackupArguments),
+    /// Make an instance of a backup, if that is the newest state that anybody has seen
+    ///
+    /// A log that goes on from an older state gives its next entries numbers that others have, and contradicts what it
+    /// signed: clients and witnesses then hold the proof that it cannot be trusted.
+    Restore(RestoreArguments),
+    /// Make the memory of heads that `[memory]` in chancery.toml names, from an instance that does not run
+    ///
+    /// From then on the server writes its heads there and asks it at every start, and does not start without it.
+    Remember {
+        /// Folder of the instance
+        dir: PathBuf,
+    },
     /// Sign what TUF clients follow, with the key that is kept offline
     #[command(subcommand)]
     Tuf(TufCommand),
@@ -106,6 +127,9 @@ async fn main() -> ExitCode {
         }
         Command::ExportTrust { dir, client: None, output } => export::export(&dir, output.as_deref()),
         Command::Fsck(arguments) => return fsck::fsck(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => restore::restore(&arguments),
+        Command::Remember { dir } => memory::remember(&dir),
         Command::Tuf(TufCommand::Sign(arguments)) => tuf::sign(&arguments),
     };
     match outcome {
@@ -129,7 +153,19 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut texts = vec![command.render_long_help().to_string()];
-        for name in ["init", "run", "check-config", "reader-token", "export-trust", "fsck", "tuf"] {
+        let names = [
+            "init",
+            "run",
+            "check-config",
+            "reader-token",
+            "export-trust",
+            "fsck",
+            "backup",
+            "restore",
+            "remember",
+            "tuf",
+        ];
+        for name in names {
             let mut subcommand = command.find_subcommand_mut(name).unwrap().clone().term_width(100);
             texts.push(format!("==== {name}\n\n{}", subcommand.render_long_help()));
         }

@@ -69,6 +69,18 @@ pub(crate) struct LogRole {
     store: PathBuf,
 }
 
+/// A log that is open, for those beside its clients: memories and backups.
+pub(crate) struct OpenLog {
+    /// What the operator said.
+    pub(crate) config: LogConfig,
+    /// Verifies its checkpoints.
+    pub(crate) key: NoteKey,
+    /// The log.
+    pub(crate) log: Log,
+    /// Its store.
+    pub(crate) store: Rocks,
+}
+
 /// A dialect with its keys and files in memory.
 pub(crate) enum Speaks {
     /// RFC 6962.
@@ -276,9 +288,12 @@ impl LogRole {
     }
 
     /// Opens the log. Entries are added for as long as the sequencer runs.
-    pub(crate) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, Sequencer)> {
-        let store: Arc<dyn Store> = Arc::new(Rocks::open(&self.store)?);
-        Ok(Log::open(self.settings(), store, self.checkpoint_signer.clone(), clock).await?)
+    pub(crate) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<(OpenLog, Sequencer)> {
+        let store = Rocks::open(&self.store)?;
+        let shared: Arc<dyn Store> = Arc::new(store.clone());
+        let (log, sequencer) =
+            Log::open(self.settings(), shared, self.checkpoint_signer.clone(), clock).await?;
+        Ok((OpenLog { config: self.config.clone(), key: self.note_key()?, log, store }, sequencer))
     }
 
     /// The log's folder, if it is not there.
@@ -289,6 +304,11 @@ impl LogRole {
     /// Verifies its C2SP checkpoints.
     pub(crate) fn checkpoint_key(&self) -> &PublicKey {
         self.checkpoint_signer.public_key()
+    }
+
+    /// The same under the log's name.
+    fn note_key(&self) -> anyhow::Result<NoteKey> {
+        Ok(NoteKey::new(KeyName::new(self.config.origin.as_str())?, self.checkpoint_key().clone())?)
     }
 
     fn settings(&self) -> LogSettings {
@@ -304,7 +324,7 @@ impl LogRole {
     fn known_by_its_origin(&self, url: &BaseUrl) -> anyhow::Result<LogIdentity<'_>> {
         let key = self.checkpoint_key();
         let origin = self.config.origin.as_str();
-        let log_id = NoteKey::new(KeyName::new(origin)?, key.clone())?.full_id();
+        let log_id = self.note_key()?.full_id();
         Ok(LogIdentity { base_url: url.naming(origin), key, log_id, since: self.config.since })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Order of a shutdown: stop accepting, answer what was accepted, and only then stop the sequencers those answers
 //! wait for. A sequencer that ends by itself does not know what is stored any more: the process ends with a failure,
-//! and the next start finds out. Every task here is joined.
+//! and the next start finds out. Every task here is joined. Last of all the heads are remembered: none is made after.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,11 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Application};
 use crate::config::Config;
-use crate::roles::Instance;
+use crate::control::Control;
+use crate::memory::{self, Memory};
+use crate::roles::{Instance, OpenLog};
+use crate::{backup, restore};
 
 /// Serves the instance in `dir`.
 pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(dir)?;
+    backup::refuse_backup(dir)?;
     logging::init(config.json_logs)?;
     let recorder = metrics::install()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -32,8 +36,14 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
         Some(settings) => Some(Listener::bind(&settings, &Limits::default()).await.context("metrics")?),
         None => None,
     };
-    let Application { router, sequencers, tuf } = compose::application(instance, &clock).await?;
+    let memories = Memory::all(&instance.config);
+    let Application { router, sequencers, logs, tuf } = compose::application(instance, &clock).await?;
+    // Before anything can be written: a log that goes on from an old copy contradicts itself.
+    let keeper = memory::ask(dir, memories, &logs).await?;
+    restore::warn_of_restored(dir, &logs);
 
+    // Before a listener answers: whoever sees it ready may send a signal at once.
+    let signal = stop_signal()?;
     let accepting = CancellationToken::new();
     let mut servers = JoinSet::new();
     let ready = announcement(&listener, metrics_listener.as_ref());
@@ -48,6 +58,14 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
             Ok(())
         });
     }
+    if let Some(control) = control(dir, &logs) {
+        let stop = accepting.clone();
+        servers.spawn(async move {
+            control.run(stop).await;
+            Ok(())
+        });
+    }
+    drop(logs);
     let upkeep = recorder.upkeep(accepting.clone());
     servers.spawn(async {
         upkeep.await;
@@ -55,7 +73,28 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     });
     std::io::stdout().write_all(ready.as_bytes())?;
     std::io::stdout().flush()?;
-    supervise(servers, sequencers, accepting, stop_signal()?).await
+    let remembering = CancellationToken::new();
+    let mut keepers = JoinSet::new();
+    keepers.spawn(keeper.run(remembering.clone()));
+    let mut outcome = supervise(servers, sequencers, accepting, signal).await;
+    remembering.cancel();
+    while let Some(ended) = keepers.join_next().await {
+        outcome = outcome.and(flatten(ended.map(Ok)));
+    }
+    outcome
+}
+
+/// Not being able to listen for backups is no reason not to serve: some file systems have no sockets.
+fn control(dir: &Path, logs: &[OpenLog]) -> Option<Control> {
+    if logs.is_empty() {
+        return None;
+    }
+    let bound = Control::bind(dir, logs);
+    bound
+        .inspect_err(|error| {
+            tracing::warn!(error = format!("{error:#}"), "`backup` will not work while this server runs");
+        })
+        .ok()
 }
 
 async fn serve(listener: Listener, router: axum::Router, accepting: CancellationToken) -> anyhow::Result<()> {

@@ -1,0 +1,199 @@
+//! `chancery-server restore`: an instance from a backup, after asking whether it is the newest state.
+//!
+//! The question is never whether a backup is good but whether anybody has seen something newer: a log that goes on from
+//! an older head gives its next entries indexes that others have, and contradicts what it signed. Nothing in a backup
+//! can answer that, so somebody outside must: by checkpoints, or by an explicit word. What memory is configured is
+//! asked as well.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use chancery_tlog::checkpoint::Checkpoint;
+use chancery_tlog::clock::{Clock as _, SystemClock};
+use chancery_tlog::note::NoteKey;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::backup::folder::{Folder, bar};
+use crate::backup::manifest::{FileEntry, LogEnd, Manifest, relative};
+use crate::backup::{Verify, check_copy};
+use crate::config::{Config, LogConfig};
+use crate::fsck::Seen;
+use crate::memory::Memory;
+use crate::roles::OpenLog;
+
+/// Name of the file that says where an instance came from.
+pub(crate) const RESTORED: &str = "restored.json";
+
+/// What is restored, and who says that it is the newest.
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArguments {
+    /// Folder that `backup` made
+    backup: PathBuf,
+    /// Folder of the new instance; it must not exist, or be empty
+    dir: PathBuf,
+    /// Newest checkpoint that anybody has seen of one of the logs, as its `/checkpoint` gave it: a backup that does not
+    /// contain it is refused. Give one for each log
+    #[arg(long, value_name = "FILE")]
+    seen: Vec<PathBuf>,
+    /// You know, by other means than checkpoints, that the instance signed nothing after the backup was made. If that
+    /// is wrong, the logs contradict themselves with their next entries
+    #[arg(long)]
+    nothing_was_signed_since: bool,
+    /// How the copy is checked before it gets its name
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Full)]
+    verify: Verify,
+}
+
+/// Where an instance came from.
+#[derive(Debug, Serialize, Deserialize)]
+struct Restored {
+    backup_made_at: String,
+    at: String,
+    /// What stood for it that nothing newer was seen: "checkpoints" or "word".
+    newest_by: String,
+    /// Names and sizes.
+    logs: Vec<(String, u64)>,
+}
+
+/// Makes an instance of a backup.
+pub(crate) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
+    let RestoreArguments { backup, dir, verify, .. } = arguments;
+    let manifest = Manifest::read(backup)?;
+    let config = Config::load(backup)?;
+    let logs = pair(&config, &manifest)?;
+    let seen = proof(arguments, &config, &manifest, &logs)?;
+
+    let bytes = manifest.files.iter().map(|file| file.size).sum();
+    let mut folder = Folder::begin(dir)?;
+    folder.has_room_for(bytes)?;
+    let bar = bar("copying", bytes);
+    for file in &manifest.files {
+        take(backup, file, &mut folder, &bar)?;
+    }
+    bar.finish_and_clear();
+    for ((log, end, key), seen) in logs.iter().zip(&seen) {
+        let store = folder.path.join("logs").join(&log.name);
+        let head = check_copy(&store, log, key, seen, *verify).context("the backup was not restored")?;
+        if head.checkpoint != end.checkpoint {
+            bail!("{} is damaged: log `{}` does not end as its manifest says", backup.display(), log.name);
+        }
+    }
+    write_note(&folder, arguments, &manifest)?;
+    folder.finish()?;
+    report(&Config::load(dir)?, &manifest, dir)
+}
+
+type Paired<'m> = (&'m LogConfig, &'m LogEnd, NoteKey);
+
+/// The logs of the configuration with those of the manifest.
+fn pair<'m>(config: &'m Config, manifest: &'m Manifest) -> anyhow::Result<Vec<Paired<'m>>> {
+    let pair = |log: &'m LogConfig| {
+        let end = manifest.logs.iter().find(|end| end.name == log.name);
+        let end = end.with_context(|| {
+            format!("log `{}` is in the backup's chancery.toml but not in its manifest", log.name)
+        })?;
+        let key = NoteKey::parse_vkey(&end.vkey).with_context(|| format!("log `{}`: its key", log.name))?;
+        Ok((log, end, key))
+    };
+    config.logs.iter().map(pair).collect()
+}
+
+/// What each log must contain, once somebody vouched for every one of them.
+fn proof(
+    arguments: &RestoreArguments,
+    config: &Config,
+    manifest: &Manifest,
+    logs: &[Paired<'_>],
+) -> anyhow::Result<Vec<Vec<Checkpoint>>> {
+    let configs: Vec<_> = logs.iter().map(|(log, ..)| *log).collect();
+    let seen = Seen::read(&arguments.seen, &configs)?;
+    let memory = Memory::configured(config).filter(Memory::is_made);
+    let mut all = Vec::new();
+    for (log, _, key) in logs {
+        let mut own = seen.of(log, key)?;
+        if own.is_empty() && !arguments.nothing_was_signed_since {
+            bail!(
+                "nothing says that this backup of {} is the newest state of log `{}` that anybody has seen, and to \
+                 serve an older one forks it: give its newest checkpoint with --seen FILE (runbooks.md, \"Restore\", \
+                 says who has one), or, if you know that it signed nothing after the backup, say \
+                 --nothing-was-signed-since",
+                manifest.made_at,
+                log.name
+            );
+        }
+        if let Some(memory) = &memory {
+            own.extend(memory.recall(&log.name, key)?);
+        }
+        all.push(own);
+    }
+    Ok(all)
+}
+
+/// Copies one file and holds it against the manifest.
+fn take(
+    backup: &Path,
+    wanted: &FileEntry,
+    folder: &mut Folder,
+    bar: &indicatif::ProgressBar,
+) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let path = relative(&wanted.path)?;
+    let damaged = || format!("{} is damaged, look for another one", backup.display());
+    let taken = folder.take(&backup.join(&path), &path, bar).with_context(damaged)?;
+    if (taken.size, &taken.sha256) != (wanted.size, &wanted.sha256) {
+        bail!("{}: {} is not what was backed up", damaged(), wanted.path);
+    }
+    // A medium without modes must not turn a key into a file that everyone can read, which no server would take.
+    std::fs::set_permissions(folder.path.join(&path), std::fs::Permissions::from_mode(wanted.mode & 0o777))?;
+    Ok(())
+}
+
+fn write_note(folder: &Folder, arguments: &RestoreArguments, manifest: &Manifest) -> anyhow::Result<()> {
+    let note = Restored {
+        backup_made_at: manifest.made_at.clone(),
+        at: SystemClock.now().to_rfc3339(),
+        newest_by: if arguments.nothing_was_signed_since { "word" } else { "checkpoints" }.to_owned(),
+        logs: manifest.logs.iter().map(|log| (log.name.clone(), log.size)).collect(),
+    };
+    crate::init::write(&folder.path.join(RESTORED), &serde_json::to_string_pretty(&note)?)
+}
+
+fn report(config: &Config, manifest: &Manifest, dir: &Path) -> anyhow::Result<()> {
+    let lines = manifest.logs.iter().map(|log| format!("log `{}`: {} entries\n", log.name, log.size));
+    std::io::stdout().write_all(lines.collect::<String>().as_bytes())?;
+    let dir = dir.display();
+    let absent = format!("  put the keys back, which are not in the backup: {dir}/keys\n");
+    let keys = if manifest.keys { "" } else { &absent };
+    let _ = std::io::stderr().write_all(
+        format!(
+            "restored {} from the backup of {}\n\nnext:\n{keys}  chancery-server check-config {dir}\n  \
+             chancery-server run {dir}\n",
+            config.url, manifest.made_at
+        )
+        .as_bytes(),
+    );
+    Ok(())
+}
+
+/// Says aloud that logs go on from a backup, until each has gone on.
+pub(crate) fn warn_of_restored(dir: &Path, logs: &[OpenLog]) {
+    let Ok(text) = std::fs::read_to_string(dir.join(RESTORED)) else { return };
+    let Ok(restored) = serde_json::from_str::<Restored>(&text) else {
+        return tracing::warn!("{RESTORED} cannot be read: it says from which backup this instance came");
+    };
+    for (name, size) in &restored.logs {
+        let head = logs.iter().find(|log| log.config.name == *name).map(|log| log.log.head());
+        if head.is_some_and(|head| head.size == *size) {
+            tracing::warn!(
+                log = name,
+                size,
+                backup = restored.backup_made_at,
+                newest_by = restored.newest_by,
+                "this log goes on from a backup; what it acknowledged after it is not in it"
+            );
+        }
+    }
+}
