@@ -99,8 +99,9 @@ mod restore;
 mod sign;
 
 pub use batch::{Batch, integrate};
+use check::RightRows;
 pub use check::{Checked, Mismatch};
-pub(in crate::server) use check::{RightTiles, rederived_leaf, rederived_lines};
+pub(in crate::server) use check::{rederived_leaf, rederived_lines, root_of_rows};
 pub use commit::{Answer, Committed, Published, Ticket};
 pub(in crate::server) use restore::check_checkpoint;
 pub use restore::{CLOCK_TOLERANCE, restore};
@@ -115,13 +116,13 @@ use crate::merkle::CompactRange;
 #[derive(Clone, Debug)]
 pub struct Tree {
     edge: CompactRange,
-    tiles: RightTiles,
+    rows: RightRows,
 }
 
 impl Tree {
     /// The tree without leaves.
     pub fn empty() -> Self {
-        Self { edge: CompactRange::new(), tiles: RightTiles::default() }
+        Self { edge: CompactRange::new(), rows: RightRows::default() }
     }
 
     /// Number of leaves.
@@ -141,7 +142,7 @@ impl Tree {
     pub(in crate::server) fn flip_a_bit(&mut self, in_second_copy: bool) {
         let mut hashes = self.edge.hashes().to_vec();
         if in_second_copy || hashes.is_empty() {
-            self.tiles.flip_a_bit();
+            self.rows.flip_a_bit();
         } else {
             let mut bytes = *hashes[0].as_bytes();
             bytes[9] ^= 4;

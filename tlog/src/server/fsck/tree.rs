@@ -4,7 +4,7 @@ use super::chunk::{CHUNK, Chunk, LEVELS, node};
 use super::{Finding, Remedy, Run, cause, finding};
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{CompactRange, Hash, NodeId};
-use crate::server::round::{RightTiles, rederived_lines};
+use crate::server::round::{rederived_lines, root_of_rows};
 use crate::server::store::{Scanned, StoreError};
 
 /// Checks the upper nodes, the root, and that entries and nodes end with the head.
@@ -12,7 +12,7 @@ pub(super) fn check(run: &Run<'_>, chunks: &[Chunk]) -> Vec<Finding> {
     let roots: Vec<[u8; 32]> = chunks.iter().filter_map(|chunk| chunk.root).collect();
     let lines = rederived_lines(&roots, 64 - LEVELS);
     let mut findings = upper_nodes(run, &lines);
-    let root = root(run.head.size, chunks, &roots, &lines);
+    let root = root(chunks, &roots, &lines);
     if root != run.head.root {
         let problem = format!("its root is {}, the entries make {root}", run.head.root);
         findings.push(finding("the head", problem, Remedy::Restore));
@@ -78,8 +78,8 @@ fn upper_nodes(run: &Run<'_>, lines: &[Vec<[u8; 32]>]) -> Vec<Finding> {
     findings
 }
 
-/// The root, from rows of tile hashes as the check before signing keeps them.
-fn root(size: u64, chunks: &[Chunk], roots: &[[u8; 32]], lines: &[Vec<[u8; 32]>]) -> Hash {
+/// The root, from rows of tile hashes, in the way of the check before signing.
+fn root(chunks: &[Chunk], roots: &[[u8; 32]], lines: &[Vec<[u8; 32]>]) -> Hash {
     let [tiles, leaves] = match chunks.last() {
         Some(last) if !last.is_full() => last.edge.clone(),
         _ => Default::default(),
@@ -93,7 +93,7 @@ fn root(size: u64, chunks: &[Chunk], roots: &[[u8; 32]], lines: &[Vec<[u8; 32]>]
     while rows.last().is_some_and(Vec::is_empty) {
         rows.pop();
     }
-    RightTiles::derived(size, rows).root()
+    root_of_rows(&rows)
 }
 
 /// Entries and nodes that the head does not know.
@@ -188,7 +188,7 @@ mod tests {
             let size = count * CHUNK + beside;
             let wanted = CompactRange::from_parts(size, parts).unwrap().root();
             let lines = rederived_lines(&roots, 64 - LEVELS);
-            assert_eq!(root(size, &chunks, &roots, &lines), wanted, "{count} chunks and {beside}");
+            assert_eq!(root(&chunks, &roots, &lines), wanted, "{count} chunks and {beside}");
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! From the bytes that will be stored, and its own copy of the right edge, this derives every new node and the root
 //! again, with another tree (`rs_merkle`, bounded to tiles of 256 leaves: it is quadratic beyond), another hash
-//! implementation (aws-lc-rs, where the core uses sha2) and another representation of the edge (rows of tile
-//! hashes, where the core has a compact range). One flipped bit in a leaf hash has killed a public log
+//! implementation (aws-lc-rs, where the core uses sha2) and another representation of the edge (rows of subtree
+//! roots, where the core has a compact range). One flipped bit in a leaf hash has killed a public log
 //! (Yeti 2022); here it ends in [`Mismatch`] and no signature.
 
 use aws_lc_rs::digest;
@@ -11,7 +11,6 @@ use rs_merkle::{Hasher, MerkleTree};
 
 use super::{Batch, Tree};
 use crate::merkle::{Hash, NodeId};
-use crate::tile::TILE_WIDTH;
 
 /// The two derivations disagree: a bit flipped in memory, or one of them is wrong. The process must end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +27,7 @@ pub struct Mismatch {
 pub struct Checked {
     pub(super) batch: Batch,
     pub(super) root: Hash,
-    pub(super) tiles: RightTiles,
+    pub(super) rows: RightRows,
 }
 
 impl Batch {
@@ -36,25 +35,25 @@ impl Batch {
     pub fn check(self, tree: &Tree) -> Result<Checked, Mismatch> {
         let size = self.edge.size();
         let differs = |what: &str| Mismatch { size, what: what.to_owned() };
-        if tree.tiles.size != self.first || size.checked_sub(self.first) != Some(self.entries.len() as u64) {
+        if tree.rows.size != self.first || size.checked_sub(self.first) != Some(self.entries.len() as u64) {
             return Err(differs("the size"));
         }
         let leaves: Vec<_> = self.entries.iter().map(|new| Rfc6962::hash(&new.entry.leaf)).collect();
         if !leaves.iter().eq(self.entries.iter().map(|new| new.leaf_hash.as_bytes())) {
             return Err(differs("a leaf hash"));
         }
-        let mut tiles = tree.tiles.clone();
+        let mut rows = tree.rows.clone();
         for leaf in &leaves {
-            tiles.push(*leaf);
+            rows.push(*leaf);
         }
-        let root = tiles.root();
+        let root = rows.root();
         if root != self.edge.root() {
             return Err(differs("the root"));
         }
-        if self.nodes != tree.tiles.nodes_completed_by(leaves) {
+        if self.nodes != tree.rows.nodes_completed_by(leaves) {
             return Err(differs("an interior node"));
         }
-        Ok(Checked { batch: self, root, tiles })
+        Ok(Checked { batch: self, root, rows })
     }
 }
 
@@ -84,29 +83,35 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash
 }
 
-/// The right-edge tile of each tile level, without the full ones: row `k` has the hashes of tree level `8k` that
-/// are not yet under a hash of row `k + 1`. At most 255 a row.
+/// Tree levels between two rows of the right edge. Every round hashes all rows again, whatever its batch: at 4 that is
+/// some 8 hashes a row and 50 in a tree of 10^7 leaves; tiles of 8 levels were 128 a row and 380.
+const ROW_LEVELS: u8 = 4;
+/// Hashes that make one of the row above.
+const ROW_WIDTH: usize = 1 << ROW_LEVELS;
+
+/// The right edge as rows, from the leaves up: row `k` has the hashes of tree level `4k` that are not yet under a hash of
+/// row `k + 1`. At most 15 a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server) struct RightTiles {
+pub(super) struct RightRows {
     size: u64,
     rows: Vec<Vec<[u8; 32]>>,
 }
 
-impl RightTiles {
+impl RightRows {
     /// Which nodes make the rows of a tree of `size`, lowest row first.
     pub(super) fn node_ids(size: u64) -> Vec<Vec<NodeId>> {
         (0..64u8)
-            .step_by(8)
+            .step_by(ROW_LEVELS.into())
             .map(|level| (level, size >> level))
             .take_while(|(_, complete)| *complete > 0)
             .map(|(level, complete)| {
-                let start = complete - complete % TILE_WIDTH;
+                let start = complete - complete % ROW_WIDTH as u64;
                 (start..complete).map(|index| NodeId { level, index }).collect()
             })
             .collect()
     }
 
-    /// From the hashes of [`RightTiles::node_ids`].
+    /// From the hashes of [`RightRows::node_ids`].
     pub(super) fn from_rows(size: u64, rows: impl IntoIterator<Item = Vec<Hash>>) -> Self {
         let rows = rows.into_iter().map(|row| row.iter().map(|hash| *hash.as_bytes()).collect()).collect();
         Self { size, rows }
@@ -118,7 +123,7 @@ impl RightTiles {
         let mut carry = leaf;
         for row in &mut self.rows {
             row.push(carry);
-            if (row.len() as u64) < TILE_WIDTH {
+            if row.len() < ROW_WIDTH {
                 return;
             }
             carry = subtree_root(row).unwrap_or(carry);
@@ -127,18 +132,9 @@ impl RightTiles {
         self.rows.push(vec![carry]);
     }
 
-    /// The root, tile by tile from the bottom: the incomplete tree under a row is its last leaf.
-    pub(in crate::server) fn root(&self) -> Hash {
-        let below = self.rows.iter().fold(None, |below, row| {
-            let leaves: Vec<_> = row.iter().copied().chain(below).collect();
-            subtree_root(&leaves)
-        });
-        below.map_or(crate::merkle::EMPTY_ROOT, Hash::from_bytes)
-    }
-
-    /// From hashes that were derived, lowest row first.
-    pub(in crate::server) fn derived(size: u64, rows: Vec<Vec<[u8; 32]>>) -> Self {
-        Self { size, rows }
+    /// The root.
+    pub(super) fn root(&self) -> Hash {
+        root_of_rows(&self.rows)
     }
 
     /// All nodes that `leaves` complete, by level, then by index.
@@ -166,11 +162,21 @@ impl RightTiles {
 
     /// The last complete node of `level`, if it is a left child: all leaves of that subtree are in one row.
     fn last_node(&self, level: u8) -> Option<[u8; 32]> {
-        let width = 1usize << (level % 8);
-        let row = self.rows.get(usize::from(level / 8))?;
+        let width = 1usize << (level % ROW_LEVELS);
+        let row = self.rows.get(usize::from(level / ROW_LEVELS))?;
         let end = row.len() - row.len() % width;
         subtree_root(row.get(end.checked_sub(width)?..end)?)
     }
+}
+
+/// The root over a right edge in rows of whatever height, lowest first, each without what is under the next one. The
+/// incomplete tree under a row is its last leaf.
+pub(in crate::server) fn root_of_rows(rows: &[Vec<[u8; 32]>]) -> Hash {
+    let below = rows.iter().fold(None, |below, row| {
+        let leaves: Vec<_> = row.iter().copied().chain(below).collect();
+        subtree_root(&leaves)
+    });
+    below.map_or(crate::merkle::EMPTY_ROOT, Hash::from_bytes)
 }
 
 /// The leaf hash, by the implementation that the engine's own is checked with.
@@ -210,9 +216,11 @@ fn subtree_root(leaves: &[[u8; 32]]) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
-impl RightTiles {
+impl RightRows {
     /// As failing memory does.
     pub(super) fn flip_a_bit(&mut self) {
-        self.rows[0][0][9] ^= 4;
+        // The lowest row is empty whenever it has just filled up.
+        let hash = self.rows.iter_mut().flatten().next().expect("a leaf");
+        hash[9] ^= 4;
     }
 }

@@ -19,9 +19,9 @@ pub struct Committed {
 impl Signed {
     /// Makes the batch durable, if and only if the store's head still is `parent`.
     pub async fn commit(self, store: &dyn Store, parent: Option<&Head>) -> Result<Committed, CommitError> {
-        let Self { batch, tiles, head } = self;
+        let Self { batch, rows, head } = self;
         store.commit(parent, Commit::new(batch.first, &batch.entries, &batch.nodes, &head)).await?;
-        let tree = Tree { edge: batch.edge.clone(), tiles };
+        let tree = Tree { edge: batch.edge.clone(), rows };
         Ok(Committed { batch, tree, head: Arc::new(head) })
     }
 }

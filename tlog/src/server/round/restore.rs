@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::check::RightTiles;
+use super::check::RightRows;
 use super::{Face, Published, Tree};
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::clock::Clock;
@@ -29,9 +29,9 @@ pub async fn restore(
     check_checkpoint(&head, face.origin(), face.key())?;
     check_clock(&head, clock)?;
     let edge = read_edge(store, &head).await?;
-    let tiles = read_tiles(store, &head).await?;
+    let rows = read_rows(store, &head).await?;
     check_last_entries(store, &head).await?;
-    Ok((Tree { edge, tiles }, Published { head: head.into() }))
+    Ok((Tree { edge, rows }, Published { head: head.into() }))
 }
 
 /// The checkpoint says what the head says, is of this log, and our key signed it.
@@ -69,20 +69,20 @@ async fn read_edge(store: &dyn Store, head: &Head) -> Result<CompactRange, OpenE
     Ok(edge)
 }
 
-async fn read_tiles(store: &dyn Store, head: &Head) -> Result<RightTiles, OpenError> {
+async fn read_rows(store: &dyn Store, head: &Head) -> Result<RightRows, OpenError> {
     let mut rows = Vec::new();
-    for ids in RightTiles::node_ids(head.size) {
+    for ids in RightRows::node_ids(head.size) {
         rows.push(store.nodes(&ids).await?);
     }
-    let tiles = RightTiles::from_rows(head.size, rows);
-    if tiles.root() != head.root {
+    let rows = RightRows::from_rows(head.size, rows);
+    if rows.root() != head.root {
         return Err(damaged(format!(
-            "the right-edge tiles lead to root {}, not {}",
-            tiles.root(),
+            "the rows of the right edge lead to root {}, not {}",
+            rows.root(),
             head.root
         )));
     }
-    Ok(tiles)
+    Ok(rows)
 }
 
 /// The entries of the last tile hash to its leaves, and the entries end where the tree does.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Batch, Checked, check::RightTiles};
+use super::{Batch, Checked, check::RightRows};
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::key::{KeyKind, Signer};
 use crate::note::{KeyName, Note, NoteError, NoteKey};
@@ -64,16 +64,16 @@ impl fmt::Debug for Face {
 #[derive(Debug)]
 pub struct Signed {
     pub(super) batch: Batch,
-    pub(super) tiles: RightTiles,
+    pub(super) rows: RightRows,
     pub(super) head: Head,
 }
 
 impl Checked {
     /// Signs the checkpoint of the re-derived root. May block as long as the signer does.
     pub fn sign(self, face: &Face) -> Result<Signed, NoteError> {
-        let Self { batch, root, tiles } = self;
+        let Self { batch, root, rows } = self;
         let size = batch.edge.size();
         let checkpoint = face.sign(&Checkpoint::new(face.origin.clone(), size, root))?;
-        Ok(Signed { head: Head { size, root, time: batch.time, checkpoint }, batch, tiles })
+        Ok(Signed { head: Head { size, root, time: batch.time, checkpoint }, batch, rows })
     }
 }

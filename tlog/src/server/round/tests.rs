@@ -40,7 +40,7 @@ fn batch(old: u64, new: u64) -> (Tree, Batch) {
 fn tree(size: u64) -> Tree {
     let empty = Tree::empty();
     let checked = empty.integrate(submissions(0..size), Timestamp::default()).check(&empty).unwrap();
-    Tree { edge: checked.batch.edge, tiles: checked.tiles }
+    Tree { edge: checked.batch.edge, rows: checked.rows }
 }
 
 /// What the core's compact range says of the same batch.
@@ -94,10 +94,10 @@ proptest! {
 }
 
 #[test]
-fn tiles_of_two_levels_lead_to_the_same_root() {
-    // Past 65,536 leaves the right edge has three rows.
+fn five_rows_lead_to_the_same_root() {
+    // Past 65,536 leaves the right edge has five.
     let tree = tree(66_000);
-    assert_eq!(tree.tiles.root(), tree.edge.root());
+    assert_eq!(tree.rows.root(), tree.edge.root());
     let batch = tree.integrate(submissions(66_000..66_300), Timestamp::default());
     assert!(batch.check(&tree).is_ok());
 }
@@ -152,7 +152,7 @@ fn a_flipped_bit_in_the_edge_before_the_batch_is_not_signed() {
         let mut hashes = good.edge.hashes().to_vec();
         flip(&mut hashes[at]);
         let edge = CompactRange::from_parts(300, hashes).unwrap();
-        let bad = Tree { edge, tiles: good.tiles.clone() };
+        let bad = Tree { edge, rows: good.rows.clone() };
         let batch = bad.integrate(submissions(300..310), Timestamp::default());
         assert_eq!(batch.check(&bad).unwrap_err().what, "the root");
     }
@@ -171,10 +171,9 @@ fn a_flipped_bit_in_the_edge_after_the_batch_is_not_signed() {
 fn a_flipped_bit_in_the_second_copy_of_the_edge_is_not_signed() {
     let good = tree(300);
     let hash = Hash::from_bytes([7; 32]);
-    let mut rows: Vec<Vec<Hash>> =
-        RightTiles::node_ids(300).iter().map(|ids| vec![hash; ids.len()]).collect();
+    let mut rows: Vec<Vec<Hash>> = RightRows::node_ids(300).iter().map(|ids| vec![hash; ids.len()]).collect();
     rows[0][0] = hash;
-    let bad = Tree { edge: good.edge.clone(), tiles: RightTiles::from_rows(300, rows) };
+    let bad = Tree { edge: good.edge.clone(), rows: RightRows::from_rows(300, rows) };
     assert!(bad.integrate(submissions(300..301), Timestamp::default()).check(&bad).is_err());
 }
 
@@ -256,7 +255,7 @@ async fn a_restored_tree_goes_on_where_the_log_stood() {
     let (restored, published) = restore(&store, &face, &clock).await.unwrap();
     assert_eq!((restored.size(), published.head().size), (700, 700));
     assert_eq!(restored.edge, tree.edge);
-    assert_eq!(restored.tiles, tree.tiles);
+    assert_eq!(restored.rows, tree.rows);
 }
 
 #[tokio::test]
