@@ -42,11 +42,13 @@ impl<'de> Deserialize<'de> for Base64 {
 
 /// One text uses one alphabet. Line breaks inside are skipped, as `base64` of coreutils makes them.
 fn decode(text: &str) -> Option<Vec<u8>> {
-    let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    if text.contains(['\n', '\r']) {
-        return engine.decode(text.replace(['\n', '\r'], "")).ok();
+    // The usual text is the standard alphabet and nothing else: one pass says so. Looking for each odd character first
+    // took twice as long as decoding.
+    if let Ok(bytes) = STANDARD.decode(text) {
+        return Some(bytes);
     }
-    engine.decode(text).ok()
+    let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    engine.decode(text.replace(['\n', '\r'], "")).ok()
 }
 
 /// A message: an object. (serde's derive would also read a struct from an array.)
