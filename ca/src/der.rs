@@ -57,7 +57,12 @@ pub(crate) fn object_identifier(dotted: &str) -> Option<Vec<u8>> {
 
 /// The numbers of a dotted OID.
 pub(crate) fn arcs(dotted: &str) -> Option<Vec<u64>> {
-    dotted.split('.').map(|arc| arc.parse().ok()).collect()
+    // Long enough for every extension here; `collect` would begin with four and grow.
+    let mut arcs = Vec::with_capacity(12);
+    for arc in dotted.split('.') {
+        arcs.push(arc.parse().ok()?);
+    }
+    Some(arcs)
 }
 
 fn base128(mut value: u64) -> Vec<u8> {

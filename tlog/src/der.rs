@@ -3,8 +3,6 @@
 //! Invariant: the reader takes only definite, minimal lengths and single-byte tags, so a value that it accepts has one
 //! encoding and [`encode`] restores it.
 
-use std::fmt::Write as _;
-
 use x509_parser::der_parser::Oid;
 
 pub(crate) const BOOLEAN: u8 = 0x01;
@@ -100,28 +98,49 @@ pub(crate) fn positive(contents: &[u8]) -> Option<&[u8]> {
 /// The contents of an OBJECT IDENTIFIER as dotted text. x509-parser's own text counts in big integers, which made it a
 /// seventh of the cost of a certificate; it is asked only where an arc is larger than any that is in use.
 pub(crate) fn dotted(contents: &[u8]) -> String {
-    small_arcs(contents).unwrap_or_else(|| Oid::new(contents.into()).to_id_string())
+    let mut text = String::with_capacity(4 * contents.len());
+    dotted_into(contents, &mut text);
+    text
 }
 
-fn small_arcs(contents: &[u8]) -> Option<String> {
+/// As [`dotted`], in place of what `text` held: whoever looks for one of many needs no text of each.
+pub(crate) fn dotted_into(contents: &[u8], text: &mut String) {
+    text.clear();
+    if small_arcs(contents, text).is_none() {
+        text.clear();
+        text.push_str(&Oid::new(contents.into()).to_id_string());
+    }
+}
+
+fn small_arcs(contents: &[u8], text: &mut String) -> Option<()> {
     let (&first, rest) = contents.split_first()?;
     // 2.48 and above share the first byte with nothing here, and no extension or algorithm has them.
     if first >= 120 || rest.is_empty() {
         return None;
     }
-    let mut text = String::with_capacity(4 * contents.len());
-    write!(text, "{}.{}", first / 40, first % 40).ok()?;
+    push_number(u32::from(first / 40), text);
+    text.push('.');
+    push_number(u32::from(first % 40), text);
     let (mut arc, mut ended) = (0_u32, true);
     for byte in rest {
         // Another seven bits must fit.
         arc = (arc < 1 << 25).then_some(arc << 7 | u32::from(byte & 0x7f))?;
         ended = byte & 0x80 == 0;
         if ended {
-            write!(text, ".{arc}").ok()?;
+            text.push('.');
+            push_number(arc, text);
             arc = 0;
         }
     }
-    ended.then_some(text)
+    ended.then_some(())
+}
+
+/// Most arcs have one digit, which the formatter takes a hundred instructions for.
+fn push_number(number: u32, text: &mut String) {
+    if number >= 10 {
+        push_number(number / 10, text);
+    }
+    text.push(char::from_digit(number % 10, 10).unwrap_or('0'));
 }
 
 /// A value with these contents.
@@ -175,7 +194,9 @@ mod tests {
             (&[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3], "1.3.6.1.4.1.11129.2.4.3"),
         ];
         for (contents, text) in known {
-            assert_eq!(small_arcs(contents).as_deref(), Some(text));
+            let mut written = "what was there before".to_owned();
+            dotted_into(contents, &mut written);
+            assert_eq!(written, text);
         }
         let mut strange: Vec<Vec<u8>> =
             (0..=255).flat_map(|b| [vec![b], vec![b, 1], vec![0x2b, b, 1]]).collect();
