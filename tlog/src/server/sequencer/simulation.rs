@@ -1,8 +1,8 @@
 //! A world in one thread: submitters, readers, the sequencer, a disk that fails, a clock that jumps and power cuts, all
 //! in an order that one seed decides. Whatever the order, the promises hold.
 //!
-//! `CHANCERY_SEEDS=100000 cargo nextest run -p chancery-tlog --features server simulation` is the long version;
-//! `CHANCERY_SEED=17` runs one seed, which a failure prints.
+//! `CHANCERY_SEEDS=100000 cargo nextest run -p chancery-tlog --features server simulation` is the long version, which
+//! `tests/long` runs; `CHANCERY_SEED=17` runs one seed, which a failure prints.
 //!
 //! The last tests are about the test: each takes one duty away from the engine's world, as a broken sequencer would
 //! neglect it, and demands that some seed notices.
