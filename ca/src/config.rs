@@ -149,6 +149,19 @@ pub enum IssuerKind {
 }
 
 impl IssuerKind {
+    /// The kind in one word, as `type` names it: a closed set, for metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Email { .. } => "email",
+            Self::Uri { .. } => "uri",
+            Self::Username { .. } => "username",
+            Self::Spiffe { .. } => "spiffe",
+            Self::Kubernetes => "kubernetes",
+            Self::Chainguard => "chainguard-identity",
+            Self::CiProvider(_) => "ci-provider",
+        }
+    }
+
     /// `subjectDomain` as `/api/v2/configuration` shows it.
     pub fn subject_domain(&self) -> &str {
         match self {

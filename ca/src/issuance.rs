@@ -6,17 +6,18 @@
 //! RFC 6962 §3.1 to §3.3 for precertificate, log and timestamp.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::chain::{self, Purpose};
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::{Entry, Sct};
-use chancery_tlog::serve::rate::{self, IdentityLimiter};
+use chancery_tlog::serve::rate::{self, IdentityLimiter, WRITES_PER_IDENTITY};
 
 use crate::authority::Authority;
-use crate::config::IssuerConfig;
+use crate::config::{Issuer, IssuerConfig};
 use crate::log::{DEADLINE, IssuanceLog, IssuanceLogError};
+use crate::meters::CaMeters;
 use crate::oidc::{self, TokenError, VerifiedToken, Verifier, VerifierError};
 use crate::possession::{KeyRequest, PossessionError, ProvenKey};
 use crate::principal::{Principal, PrincipalError};
@@ -95,6 +96,32 @@ pub enum IssueError {
 }
 
 impl IssueError {
+    /// Every [`IssueError::reason`].
+    pub(crate) const REASONS: [&'static str; 22] = [
+        "token_absent",
+        "token_malformed",
+        "token_issuer",
+        "token_audience",
+        "token_expired",
+        "token_not_yet_valid",
+        "token_algorithm",
+        "token_keys_unavailable",
+        "token_key_unknown",
+        "token_signature",
+        "too_many",
+        "template",
+        "principal",
+        "key_malformed",
+        "csr_malformed",
+        "key_insecure",
+        "possession",
+        "key_algorithm",
+        "issuance_log",
+        "ca_backend",
+        "ca_expires",
+        "self_check",
+    ];
+
     /// The reason as a metric label: a closed set.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -119,6 +146,7 @@ pub struct CertificateService {
     log: Option<Arc<dyn IssuanceLog>>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    meters: CaMeters,
 }
 
 impl CertificateService {
@@ -133,7 +161,8 @@ impl CertificateService {
     ) -> Result<Self, VerifierError> {
         let issuers = Arc::new(issuers);
         let verifier = Verifier::new(Arc::clone(&issuers), settings.oidc.clone(), Arc::clone(&clock))?;
-        Ok(Self { authority: Arc::new(authority), issuers, verifier, log, clock, settings })
+        let meters = CaMeters::new(&issuers);
+        Ok(Self { authority: Arc::new(authority), issuers, verifier, log, clock, settings, meters })
     }
 
     /// The configured issuers.
@@ -155,20 +184,28 @@ impl CertificateService {
     /// Issues a certificate, or says why not. Every outcome leaves one audit line and one count; those of a refusal are
     /// made here.
     pub async fn issue(&self, request: &CertificateRequest) -> Result<Issued, IssueError> {
-        let issued = self.follow_practice(request).await;
+        let (started, mut issuer) = (Instant::now(), None);
+        let issued = self.follow_practice(request, &mut issuer).await;
+        let issuer = issuer.as_deref().map(|issuer| &issuer.kind);
         match &issued {
-            Ok(_) => metrics::counter!("fulcio_new_certs").increment(1),
+            Ok(_) => self.meters.issued(issuer, started),
             Err(error) => {
-                metrics::counter!("chancery_ca_refusals", "reason" => error.reason()).increment(1);
+                self.meters.refused(issuer, error);
                 tracing::warn!(target: "chancery::audit", reason = error.reason(), %error, "certificate refused");
             }
         }
         issued
     }
 
-    async fn follow_practice(&self, request: &CertificateRequest) -> Result<Issued, IssueError> {
+    /// The nine steps. `issuer` is told as soon as the token is believed.
+    async fn follow_practice(
+        &self,
+        request: &CertificateRequest,
+        issuer: &mut Option<Arc<Issuer>>,
+    ) -> Result<Issued, IssueError> {
         // 1. The token: signed by a configured issuer, for us, valid now.
         let token = self.verifier.verify(&request.token).await?;
+        *issuer = Some(Arc::clone(&token.issuer));
         self.count(&token)?;
         // 2. The principal: the one name and the facts that the token's claims support.
         let principal = Principal::of(&token)?;
@@ -203,7 +240,7 @@ impl CertificateService {
     fn count(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         let Some(identities) = &self.settings.identities else { return Ok(()) };
         identities.take(format!("{} {}", token.iss, token.sub)).map_err(|retry_after| {
-            rate::note("writes_per_identity");
+            rate::note(WRITES_PER_IDENTITY);
             IssueError::TooMany { retry_after }
         })
     }

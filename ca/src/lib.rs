@@ -17,6 +17,7 @@
 //! | the bytes of a certificate | [`profile`] |
 //! | who signs | [`authority`], made by [`ceremony`] |
 //! | who publishes | [`log`] |
+//! | what is measured | `meters` |
 //! | when was it signed (RFC 3161), by a key and chain of its own | [`timestamp`] |
 //!
 //! The crate reads no clock of its own, spawns one kind of task (a bounded key fetch that its requester awaits) and
@@ -31,6 +32,7 @@ mod excerpt;
 mod grpc;
 pub mod issuance;
 pub mod log;
+mod meters;
 pub mod oidc;
 pub mod possession;
 pub mod principal;
@@ -47,6 +49,7 @@ pub use ceremony::{Ceremony, make_root_and_intermediate};
 pub use config::IssuerConfig;
 pub use issuance::{CertificateService, IssueError, Settings};
 pub use log::{IssuanceLog, IssuanceLogError, RemoteLog};
+pub use meters::METRICS;
 
 /// Everything that the authority serves, REST and gRPC, with absolute paths and no fallback for others.
 pub fn router(service: Arc<CertificateService>) -> Router {

@@ -38,6 +38,7 @@ pub use ceremony::{TimestampCeremony, make_timestamp_authority};
 pub use request::{Request, RequestError};
 pub use steady::{ClockStepped, SteadyClock};
 
+use crate::meters::TimestampMeters;
 use crate::profile;
 use token::{Seal, Statement, TokenError};
 
@@ -134,6 +135,7 @@ pub struct TimestampAuthority {
     clock: SteadyClock,
     seal: Seal,
     policies: request::Policies,
+    meters: TimestampMeters,
 }
 
 impl TimestampAuthority {
@@ -158,7 +160,7 @@ impl TimestampAuthority {
         let seal = Seal::new(&chain, settings.include_chain)
             .map_err(|error| TimestampAuthorityError::Trial(error.to_string()))?;
         let clock = SteadyClock::new(clock, settings.not_before);
-        let authority = Self { chain, signer, clock, seal, policies };
+        let authority = Self { chain, signer, clock, seal, policies, meters: TimestampMeters::new() };
         authority.trial().map_err(TimestampAuthorityError::Trial)?;
         Ok(authority)
     }
@@ -166,6 +168,10 @@ impl TimestampAuthority {
     /// The chain, leaf first, root last.
     pub fn chain(&self) -> &[Certificate] {
         &self.chain
+    }
+
+    pub(crate) fn meters(&self) -> &TimestampMeters {
+        &self.meters
     }
 
     /// Whether a timestamp could be made now, as far as that is the clock's and the chain's.

@@ -7,7 +7,8 @@
 //! [`RekorCli`] and [`Chancery`] are the clients. [`rekor`], [`rekor_v2`], [`ca`] and
 //! [`tiles`] are clients that believe nothing: they verify every answer with the pure core. [`promises`] puts an
 //! instance under load and holds it to every acknowledgement; [`strace`] makes its system calls fail,
-//! [`small_disk`] its disk run full.
+//! [`small_disk`] its disk run full. [`watched`] is an instance as
+//! Prometheus sees it.
 //!
 //! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
 //! cannot pass by the grace of a public instance.
@@ -23,6 +24,7 @@ pub mod rekor_v2;
 pub mod small_disk;
 pub mod strace;
 pub mod tiles;
+pub mod watched;
 
 mod chancery;
 mod cosign;

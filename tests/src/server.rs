@@ -67,6 +67,17 @@ impl Server {
         program::run(Self::command(&[subcommand])?.arg(&self.folder))
     }
 
+    /// Replaces passages of `chancery.toml`, each of which must be there.
+    pub fn configure(&self, edits: &[(&str, &str)]) -> Result<()> {
+        let file = self.folder.join("chancery.toml");
+        let mut text = std::fs::read_to_string(&file)?;
+        for (old, new) in edits {
+            ensure!(text.contains(old), "chancery.toml has no `{old}`:\n{text}");
+            text = text.replace(old, new);
+        }
+        Ok(std::fs::write(&file, text)?)
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the server runs already");

@@ -7,6 +7,7 @@
 //! - [`fsck`]: checks a whole store at rest.
 //! - [`rekor_v1`], [`rekor_v2`], [`ct`]: the dialects, each an API on top of a log.
 //! - [`tiles`]: the C2SP face that every log has.
+//! - [`meters`]: what it measures of itself.
 //! - [`admission`]: who may write to an attestation log. Who may read is [`crate::serve::access`].
 //!
 //! The engine knows no dialect: an entry is bytes (`leaf`), an identity to find duplicates by, bytes beside it
@@ -18,7 +19,7 @@ pub mod ct;
 mod fixture;
 pub mod fsck;
 pub mod log;
-mod meters;
+pub mod meters;
 mod pool;
 pub mod rekor_v1;
 pub mod rekor_v2;

@@ -431,7 +431,9 @@ async fn metrics_have_fulcios_names_and_labels_from_closed_sets() {
     let request = Request::builder().method("BREW").uri("/api/v2/trustBundle?x=1").body(Body::empty());
     call(&instance, request.unwrap()).await;
     let expected = [
-        ("chancery_ca_refusals reason=token_malformed", 1),
+        ("chancery_ca_refusals_total reason=token_malformed", 1),
+        ("chancery_ca_requests_total issuer=ci-provider outcome=issued", 1),
+        ("chancery_ca_requests_total issuer=unknown outcome=refused", 1),
         ("fulcio_new_certs", 1),
         ("http_requests_total code=200 method=post", 1),
         ("http_requests_total code=400 method=post", 1),

@@ -9,6 +9,7 @@
 //! Reference: timestamp-authority `openapi.yaml`, `pkg/api`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +24,7 @@ use serde_json::json;
 
 use super::request::{MAX_DER, MAX_JSON, Request, RequestError};
 use super::{GrantError, TimestampAuthority};
+use crate::meters::Stamped;
 
 const QUERY: &str = "timestamp-query";
 const JSON: &str = "json";
@@ -46,9 +48,15 @@ pub fn router(authority: Arc<TimestampAuthority>) -> Router {
 }
 
 async fn timestamp(State(authority): Service, request: extract::Request) -> Response {
+    let started = Instant::now();
     let answer = answer(&authority, request).await.unwrap_or_else(IntoResponse::into_response);
-    let code = answer.status().as_u16().to_string();
-    metrics::counter!("chancery_timestamp_requests_total", "code" => code).increment(1);
+    let outcome = match answer.status().as_u16() {
+        200 => Stamped::Granted,
+        503 => Stamped::Clock,
+        500.. => Stamped::Failed,
+        _ => Stamped::Refused,
+    };
+    authority.meters().answered(outcome, started);
     answer
 }
 

@@ -26,6 +26,7 @@ use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::tiles;
 
 use crate::config::Signers;
+use crate::observe::{self, Sampler};
 use crate::roles::{Instance, LogRole, OpenLog, Speaks};
 use crate::tuf::{self, Publisher, TufRole};
 use crate::{access, trust};
@@ -40,6 +41,8 @@ pub(crate) struct Application {
     pub(crate) logs: Vec<OpenLog>,
     /// What keeps the TUF repository fresh.
     pub(crate) tuf: Option<Publisher>,
+    /// What is shown to whoever scrapes.
+    pub(crate) sampler: Sampler,
 }
 
 /// Opens the logs of `instance` and puts everything together.
@@ -70,19 +73,24 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
         issuance_log = issuance_log.or(mounted.issuance_log);
     }
     if let Some(ca) = instance.ca {
+        observe::show_chain("ca", &ca.chain);
         let own = issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
         let service = Arc::new(ca.into_service(own, clock.clone())?);
         router = router.merge(chancery_ca::router(service.clone()));
         readiness = with_ca(readiness, service);
     }
     if let Some(role) = instance.timestamp {
+        observe::show_chain("timestamp_authority", &role.chain);
         let authority = Arc::new(role.into_authority(newest_head, clock.clone())?);
         router = router.merge(timestamp::router(authority.clone()));
         readiness = with_timestamp(readiness, authority);
     }
     let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
     let router = rate::per_address(router, &instance.config.rates);
-    Ok(Application { router, sequencers, logs, tuf })
+    let tls = instance.config.listen.tls.as_ref().map(|tls| tls.certificate.clone());
+    let sampled = logs.iter().map(|open: &OpenLog| open.log.clone()).collect();
+    let sampler = Sampler::new(sampled, tls, clock.clone());
+    Ok(Application { router, sequencers, logs, tuf, sampler })
 }
 
 fn open_tuf(role: &TufRole, instance: &Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Publisher> {

@@ -7,6 +7,7 @@
 //! - [`compose`]: its HTTP face, put together from the roles;
 //! - [`run`], [`check`], [`export`], [`fsck`], [`backup`], [`restore`]: the other subcommands;
 //! - [`memory`]: what stops an old copy from being served; [`control`]: how a backup is made of a running server;
+//! - [`observe`]: what it shows of itself to whoever watches over it;
 //! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
 mod access;
@@ -19,6 +20,7 @@ mod export;
 mod fsck;
 mod init;
 mod memory;
+mod observe;
 mod restore;
 mod roles;
 mod run;

@@ -20,6 +20,7 @@ use chancery_tlog::server::store::{Rocks, Store};
 use chancery_tlog::server::{rekor_v1, rekor_v2};
 
 use crate::config::{BaseUrl, CaConfig, Config, Dialect, Face, LogConfig, RemoteLogConfig, TimestampConfig};
+use crate::observe::measured;
 use crate::trust::{self, Document, Identity, LogIdentity};
 use crate::tuf::TufRole;
 
@@ -175,7 +176,7 @@ impl Instance {
 
 impl CaRole {
     fn load(config: &CaConfig, passphrase: Option<&Passphrase>, clock: &dyn Clock) -> anyhow::Result<Self> {
-        let signer: Arc<dyn Signer> = Arc::new(key_file::load(&config.key, passphrase)?);
+        let signer = measured(key_file::load(&config.key, passphrase)?, "ca");
         let pem = read(&config.chain)?;
         let name = || config.chain.display().to_string();
         let chain = Certificate::chain_from_pem(&pem).with_context(name)?;
@@ -241,7 +242,7 @@ impl RemoteLogRole {
 
 impl LogRole {
     fn load(config: &LogConfig, store: PathBuf, passphrase: Option<&Passphrase>) -> anyhow::Result<Self> {
-        let load = |path: &Path, kind: KeyKind| {
+        let load = |path: &Path, kind: KeyKind, used_for: &'static str| {
             let signer = key_file::load(path, passphrase)?;
             let found = signer.public_key().kind();
             if found != kind {
@@ -251,9 +252,9 @@ impl LogRole {
                     config.name
                 );
             }
-            Ok(Arc::new(signer) as Arc<dyn Signer>)
+            Ok(measured(signer, used_for))
         };
-        let signer = |face: &Face| load(&face.key, KeyKind::EcdsaP256);
+        let signer = |face: &Face| load(&face.key, KeyKind::EcdsaP256, "answers");
         let speaks = match &config.dialect {
             Dialect::Ct { face, roots } => Speaks::Ct {
                 prefix: face.prefix.clone(),
@@ -268,7 +269,7 @@ impl LogRole {
             },
             Dialect::RekorV2 => Speaks::RekorV2,
         };
-        let checkpoint_signer = load(&config.checkpoint_key, KeyKind::Ed25519)?;
+        let checkpoint_signer = load(&config.checkpoint_key, KeyKind::Ed25519, "checkpoints")?;
         let authorities = config.admission.roots.as_deref().map(chain).transpose()?.unwrap_or_default();
         Ok(Self { config: config.clone(), speaks, authorities, checkpoint_signer, store })
     }
@@ -331,7 +332,7 @@ impl LogRole {
 
 impl TimestampRole {
     fn load(config: &TimestampConfig, passphrase: Option<&Passphrase>) -> anyhow::Result<Self> {
-        let signer: Arc<dyn Signer> = Arc::new(key_file::load(&config.key, passphrase)?);
+        let signer = measured(key_file::load(&config.key, passphrase)?, "timestamp");
         let pem = read(&config.chain)?;
         let name = || config.chain.display().to_string();
         let chain = Certificate::chain_from_pem(&pem).with_context(name)?;

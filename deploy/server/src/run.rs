@@ -12,6 +12,7 @@ use anyhow::{Context as _, anyhow};
 use chancery_tlog::clock::{Clock, SystemClock};
 use chancery_tlog::serve::{Limits, Listener, logging, metrics};
 use chancery_tlog::server::log::Sequencer;
+use chancery_tlog::server::meters;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use crate::compose::{self, Application};
 use crate::config::Config;
 use crate::control::Control;
 use crate::memory::{self, Memory};
+use crate::observe::{self, Ending, LastRun};
 use crate::roles::{Instance, OpenLog};
 use crate::{backup, restore};
 
@@ -28,7 +30,8 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(dir)?;
     backup::refuse_backup(dir)?;
     logging::init(config.json_logs)?;
-    let recorder = metrics::install()?;
+    let recorder =
+        metrics::install(&[metrics::METRICS, meters::METRICS, chancery_ca::METRICS, observe::METRICS])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(config, clock.clone())?;
     let listener = Listener::bind(&instance.config.listen, &instance.config.limits).await?;
@@ -37,10 +40,12 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
         None => None,
     };
     let memories = Memory::all(&instance.config);
-    let Application { router, sequencers, logs, tuf } = compose::application(instance, &clock).await?;
+    let Application { router, sequencers, logs, tuf, sampler } =
+        compose::application(instance, &clock).await?;
     // Before anything can be written: a log that goes on from an old copy contradicts itself.
     let keeper = memory::ask(dir, memories, &logs).await?;
     restore::warn_of_restored(dir, &logs);
+    let last_run = LastRun::begin(dir);
 
     // Before a listener answers: whoever sees it ready may send a signal at once.
     let signal = stop_signal()?;
@@ -49,7 +54,8 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     let ready = announcement(&listener, metrics_listener.as_ref());
     servers.spawn(serve(listener, router, accepting.clone()));
     if let Some(listener) = metrics_listener {
-        servers.spawn(serve(listener, metrics::router(recorder.clone()), accepting.clone()));
+        let router = metrics::router(recorder.clone(), move || sampler.sample());
+        servers.spawn(serve(listener, router, accepting.clone()));
     }
     if let Some(publisher) = tuf {
         let stop = accepting.clone();
@@ -81,6 +87,7 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     while let Some(ended) = keepers.join_next().await {
         outcome = outcome.and(flatten(ended.map(Ok)));
     }
+    last_run.end(Ending::of(&outcome));
     outcome
 }
 

@@ -33,6 +33,7 @@ pub(crate) use self::sign::{SignArguments, create, sign};
 
 use self::folder::Folder;
 use self::trusted::Trusted;
+use crate::observe::measured;
 use crate::trust::Document;
 
 /// The key of root and targets, which no running server needs.
@@ -125,7 +126,7 @@ impl TufRole {
     pub(crate) fn load(dir: &Path, key: &Path, passphrase: Option<&Passphrase>) -> Result<Self, TufError> {
         let signer = key_file::load(key, passphrase)?;
         ed25519(signer.public_key(), || key.display().to_string())?;
-        Ok(Self { folder: Folder::of(dir), signer: Arc::new(signer) })
+        Ok(Self { folder: Folder::of(dir), signer: measured(signer, "tuf") })
     }
 
     /// What clients pin: the newest root, byte for byte.

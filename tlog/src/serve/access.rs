@@ -22,9 +22,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use metrics::Counter;
 
 pub use self::certificates::{CertificateReaders, ClientCertificate};
 pub use self::tokens::{TokenFileError, TokenReaders, new_token};
+use super::metrics::Counters;
 use super::reply::Problem;
 
 /// What nobody else may keep, and the reader neither.
@@ -100,6 +102,8 @@ pub enum Denied {
 }
 
 impl Denied {
+    const REASONS: [&'static str; 4] = ["missing", "invalid", "forbidden", "unavailable"];
+
     /// As a metric label: a closed set.
     fn reason(self) -> &'static str {
         match self {
@@ -126,7 +130,14 @@ pub trait Readers: Send + Sync {
 
 /// What stands before the routes of the sealed zone.
 #[derive(Clone, Default)]
-pub struct Gate(Option<Arc<dyn Readers>>);
+pub struct Gate(Option<Arc<Guard>>);
+
+/// Readers, and the count of who was and was not one.
+struct Guard {
+    readers: Arc<dyn Readers>,
+    admitted: Counter,
+    refusals: Counters,
+}
 
 impl Gate {
     /// No gate: whoever reaches the listener reads everything.
@@ -136,7 +147,9 @@ impl Gate {
 
     /// Only `readers` read.
     pub fn closed(readers: Arc<dyn Readers>) -> Self {
-        Self(Some(readers))
+        let refusals = Counters::new("chancery_access_refusals_total", "reason", &Denied::REASONS);
+        let admitted = metrics::counter!("chancery_access_admitted_total");
+        Self(Some(Arc::new(Guard { readers, admitted, refusals })))
     }
 
     /// Whether anyone may read.
@@ -149,7 +162,7 @@ impl Gate {
     pub fn before<S: Clone + Send + Sync + 'static>(&self, routes: MethodRouter<S>) -> MethodRouter<S> {
         match &self.0 {
             None => routes,
-            Some(readers) => routes.route_layer(from_fn_with_state(Arc::clone(readers), pass)),
+            Some(guard) => routes.route_layer(from_fn_with_state(Arc::clone(guard), pass)),
         }
     }
 }
@@ -160,18 +173,18 @@ impl fmt::Debug for Gate {
     }
 }
 
-async fn pass(State(readers): State<Arc<dyn Readers>>, request: Request, next: Next) -> Response {
-    let mut response = match readers.admit(Credentials::of(&request)).await {
+async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut response = match guard.readers.admit(Credentials::of(&request)).await {
         Ok(reader) => {
-            metrics::counter!("chancery_access_admitted_total").increment(1);
+            guard.admitted.increment(1);
             let mut response = next.run(request).await;
             // For the access log.
             response.extensions_mut().insert(reader);
             response
         }
         Err(denied) => {
-            metrics::counter!("chancery_access_refusals_total", "reason" => denied.reason()).increment(1);
-            refusal(&*readers, denied)
+            guard.refusals.increment(denied.reason());
+            refusal(&*guard.readers, denied)
         }
     };
     response.headers_mut().entry(CACHE_CONTROL).or_insert(NOT_KEPT);

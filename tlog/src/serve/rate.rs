@@ -25,10 +25,18 @@ use tokio::time::Instant;
 
 use super::health;
 use super::layers::Peer;
+use super::metrics::Counters;
 use super::reply::Problem;
 
 /// Keys that a limiter remembers, at most: about 8 MiB.
 pub const CAPACITY: usize = 65_536;
+
+/// The metric of [`note`], and the limits that it knows.
+const LIMITED: &str = "chancery_rate_limited_total";
+const WRITES_PER_ADDRESS: &str = "writes_per_address";
+const READS_PER_ADDRESS: &str = "reads_per_address";
+/// Of the limit on what one identity writes, for [`note`].
+pub const WRITES_PER_IDENTITY: &str = "writes_per_identity";
 
 /// What is allowed: so many in a minute, and so many at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +201,8 @@ pub type IdentityLimiter = Limiter<String>;
 ///
 /// Proven identities cost a signature check before they are known, so this comes first.
 pub fn per_address(router: Router, limits: &Effective) -> Router {
+    // So that all of them exist before the first refusal.
+    Counters::new(LIMITED, "limit", &[WRITES_PER_ADDRESS, READS_PER_ADDRESS, WRITES_PER_IDENTITY]);
     if limits.writes_per_address.is_none() && limits.reads_per_address.is_none() {
         return router;
     }
@@ -211,8 +221,8 @@ struct Addresses {
 async fn count(State(addresses): State<Arc<Addresses>>, request: Request, next: Next) -> Response {
     let (kind, limiter) = match Kind::of(&request) {
         Kind::Probe => return next.run(request).await,
-        Kind::Write => ("writes_per_address", &addresses.writes),
-        Kind::Read => ("reads_per_address", &addresses.reads),
+        Kind::Write => (WRITES_PER_ADDRESS, &addresses.writes),
+        Kind::Read => (READS_PER_ADDRESS, &addresses.reads),
     };
     let peer = request.extensions().get::<Peer>().map(|peer| peer.client(request.headers()));
     if let (Some(limiter), Some(address)) = (limiter, peer)
@@ -265,7 +275,7 @@ fn refused(kind: &'static str, grpc: bool, wait: Duration) -> Response {
 
 /// Counts a refusal in the metrics under the limit's name.
 pub fn note(kind: &'static str) {
-    metrics::counter!("chancery_rate_limited_total", "limit" => kind).increment(1);
+    metrics::counter!(LIMITED, "limit" => kind).increment(1);
 }
 
 /// What one client is: an IPv4 address, or the /64 that one subscriber of IPv6 has to itself.

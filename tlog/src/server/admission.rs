@@ -13,7 +13,8 @@ use crate::chain::{self, ChainError, Purpose};
 use crate::clock::{Clock, Timestamp};
 use crate::fulcio;
 use crate::rekor::Verifier;
-use crate::serve::rate::{IdentityLimiter, note};
+use crate::serve::metrics::Counters;
+use crate::serve::rate::{IdentityLimiter, WRITES_PER_IDENTITY, note};
 
 /// How long after its end, or before its beginning, a certificate is still admitted. Signers submit at once, and the
 /// CA's certificates live ten minutes: a log that took older ones would take signatures by keys stolen long ago. What
@@ -51,12 +52,15 @@ pub struct Admission {
     own_only: bool,
     identities: Option<Arc<IdentityLimiter>>,
     clock: Arc<dyn Clock>,
+    refusals: Arc<Counters>,
 }
 
 impl Admission {
     /// Any signer, keys and certificates of any CA. Those of `authorities` are known by name.
     pub fn any(authorities: Vec<Certificate>, clock: Arc<dyn Clock>) -> Self {
-        Self { authorities: authorities.into(), own_only: false, identities: None, clock }
+        let refusals = Counters::new("chancery_admission_refusals_total", "reason", &Refusal::REASONS);
+        let refusals = Arc::new(refusals);
+        Self { authorities: authorities.into(), own_only: false, identities: None, clock, refusals }
     }
 
     /// Only certificates that one of `authorities` issued; the issuing ones have to be among them.
@@ -75,11 +79,8 @@ impl Admission {
     pub fn admit(&self, verifiers: &[Verifier]) -> Result<(), Refusal> {
         let admitted = self.judge(verifiers);
         match &admitted {
-            Err(Refusal::TooMany { .. }) => note("writes_per_identity"),
-            Err(refusal) => {
-                metrics::counter!("chancery_admission_refusals_total", "reason" => refusal.reason())
-                    .increment(1);
-            }
+            Err(Refusal::TooMany { .. }) => note(WRITES_PER_IDENTITY),
+            Err(refusal) => self.refusals.increment(refusal.reason()),
             Ok(()) => {}
         }
         admitted
@@ -122,6 +123,9 @@ fn within_leeway(certificate: &Certificate, now: Timestamp) -> Option<Timestamp>
 }
 
 impl Refusal {
+    /// Those that are counted here; `too_many` is counted with the rate limits.
+    const REASONS: [&'static str; 3] = ["key", "foreign_certificate", "not_valid_now"];
+
     /// As a metric label: a closed set.
     fn reason(&self) -> &'static str {
         match self {

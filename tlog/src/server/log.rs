@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use self::disk::DiskWatch;
 pub use self::error::{AddError, Fatal, OpenError, ProofReadError};
-use super::meters::Meters;
+use super::meters::{Look, Meters};
 use super::pool::Pool;
 use super::round::{Answer, Face, Published, Tree, restore};
 pub use super::sequencer::Sequencer;
@@ -164,8 +164,10 @@ impl Log {
     /// If the caller goes away the entry is added all the same.
     pub async fn add(&self, submission: Submission) -> Result<Receipt, AddError> {
         let added = self.admit(submission).await;
-        if let Err(refusal) = &added {
-            self.0.meters.refused(refusal);
+        match &added {
+            Err(refusal) => self.0.meters.refused(refusal),
+            Ok(receipt) if receipt.duplicate => self.0.meters.duplicate(),
+            Ok(_) => {}
         }
         added
     }
@@ -217,6 +219,15 @@ impl Log {
     /// The last committed head.
     pub fn head(&self) -> Arc<Head> {
         Arc::clone(self.0.published.load().head())
+    }
+
+    /// Brings the gauges up to date with the log as it is `now`. For whoever answers a scrape: it asks the file system,
+    /// so it may block.
+    pub fn sample(&self, now: Timestamp) {
+        let Shared { settings, store, pool, meters, .. } = &*self.0;
+        let (open, head, load) = (pool.is_open(), self.head(), pool.load());
+        let min_free_bytes = settings.min_free_bytes;
+        meters.sample(&Look { open, head: &head, now, load, store: &**store, min_free_bytes });
     }
 
     /// Whether the sequencer takes entries: false after shutdown or a fatal error.

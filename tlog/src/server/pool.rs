@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::Shared;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::log::{AddError, LogSettings, Submission};
@@ -31,13 +32,29 @@ pub(super) struct Pool {
 }
 
 struct State {
-    waiting: VecDeque<(Submission, Ticket)>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
     /// Waiting or in the batch under way.
     in_flight: HashMap<Hash, SharedAnswer>,
     open: bool,
     /// Entries per second; 0 until the first batch.
     drain_rate: f64,
+}
+
+/// A submission in line.
+struct Waiting {
+    submission: Submission,
+    ticket: Ticket,
+    since: Instant,
+}
+
+/// What waits for a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+    /// How long the first in line has waited.
+    pub(super) oldest: Duration,
 }
 
 type SharedAnswer = Shared<oneshot::Receiver<Answer>>;
@@ -82,10 +99,11 @@ impl Pool {
         self.state().in_flight.contains_key(identity)
     }
 
-    /// Entries and bytes that wait.
-    pub(super) fn load(&self) -> (usize, usize) {
+    /// What waits at this moment.
+    pub(super) fn load(&self) -> Load {
         let state = self.state();
-        (state.waiting.len(), state.bytes)
+        let oldest = state.waiting.front().map(|first| first.since.elapsed()).unwrap_or_default();
+        Load { entries: state.waiting.len(), bytes: state.bytes, oldest }
     }
 
     /// Puts a submission in line, or joins the one with the same identity that is in flight.
@@ -105,7 +123,7 @@ impl Pool {
         let answer = answer.shared();
         state.in_flight.insert(submission.identity, answer.clone());
         state.bytes += bytes;
-        state.waiting.push_back((submission, ticket));
+        state.waiting.push_back(Waiting { submission, ticket, since: Instant::now() });
         drop(state);
         self.arrived.notify_one();
         Ok(Waiter { answer, joined: false })
@@ -135,14 +153,14 @@ impl Pool {
         let mut state = self.state();
         let mut draft = Draft { submissions: Vec::new(), tickets: Vec::new() };
         let mut bytes = 0;
-        while let Some((submission, _)) = state.waiting.front() {
-            let with = bytes + submission.bytes();
+        while let Some(first) = state.waiting.front() {
+            let with = bytes + first.submission.bytes();
             let full = draft.submissions.len() >= self.max_batch_entries || with > self.max_batch_bytes;
             if full && !draft.submissions.is_empty() {
                 break;
             }
             bytes = with;
-            let Some((submission, ticket)) = state.waiting.pop_front() else { break };
+            let Some(Waiting { submission, ticket, .. }) = state.waiting.pop_front() else { break };
             draft.submissions.push(submission);
             draft.tickets.push(ticket);
         }
@@ -170,7 +188,7 @@ impl Pool {
         state.in_flight.clear();
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        for (_, ticket) in waiting {
+        for Waiting { ticket, .. } in waiting {
             ticket.refuse(refusal.clone());
         }
     }
@@ -228,12 +246,26 @@ mod tests {
         assert_eq!(slow.state().retry_after(), Duration::from_secs(1), "an empty queue drains at once");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_load_tells_how_long_the_first_in_line_has_waited() {
+        let mut settings = LogSettings::new(Origin::new("log.example").unwrap());
+        settings.max_batch_entries = 1;
+        let pool = Pool::new(&settings);
+        for n in 0..2 {
+            assert!(pool.submit(submission(n)).is_ok());
+            tokio::time::advance(Duration::from_secs(3)).await;
+        }
+        assert_eq!(pool.load(), Load { entries: 2, bytes: 8, oldest: Duration::from_secs(6) });
+        assert!(pool.next(&CancellationToken::new()).await.is_some());
+        assert_eq!(pool.load(), Load { entries: 1, bytes: 4, oldest: Duration::from_secs(3) });
+    }
+
     #[tokio::test]
     async fn what_is_forgotten_after_its_answer_can_be_submitted_again() {
         let pool = Pool::new(&LogSettings::new(Origin::new("log.example").unwrap()));
         pool.submit(submission(1)).map(|_| ()).unwrap();
         let draft = pool.next(&CancellationToken::new()).await.unwrap();
-        assert_eq!(pool.load(), (0, 0));
+        assert_eq!(pool.load(), Load::default());
         assert!(pool.submit(submission(1)).unwrap().joined, "the batch under way counts");
         draft.tickets.into_iter().for_each(|ticket| ticket.refuse(AddError::Closed));
         pool.settle(&[submission(1).identity], Duration::from_secs(1));

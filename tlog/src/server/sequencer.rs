@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::log::{AddError, Fatal, Shared, Submission};
+use super::meters::Stage;
 use super::pool::Draft;
 use super::round::{CLOCK_TOLERANCE, Face, Mismatch, Signed, Ticket, Tree};
 use super::store::CommitError;
@@ -53,8 +54,6 @@ impl Sequencer {
             let started = Instant::now();
             let ended = self.round(draft).await;
             self.shared.pool.settle(&identities, started.elapsed());
-            let (entries, bytes) = self.shared.pool.load();
-            self.shared.meters.queued(entries, bytes);
             if let Err(fatal) = ended {
                 tracing::error!(log = self.face.origin().as_str(), error = %fatal, "the log stops");
                 self.shared.pool.close(&refusal_after(&fatal));
@@ -65,8 +64,8 @@ impl Sequencer {
 
     async fn round(&mut self, draft: Draft) -> Result<(), Fatal> {
         let Some(Draft { submissions, tickets }) = self.without_stored(draft).await else { return Ok(()) };
-        let entries = submissions.len();
-        let signed = match self.make(submissions).await? {
+        let (entries, bytes) = (submissions.len(), submissions.iter().map(Submission::bytes).sum());
+        let signed = match self.make(submissions, bytes).await? {
             Ok(signed) => signed,
             Err(Unsigned::Mismatch(mismatch)) => {
                 refuse(tickets, &AddError::Closed);
@@ -80,9 +79,14 @@ impl Sequencer {
         };
         let parent = Arc::clone(self.shared.published.load().head());
         let started = Instant::now();
-        match signed.commit(&*self.shared.store, Some(&parent)).await {
+        let committed = signed.commit(&*self.shared.store, Some(&parent)).await;
+        self.shared.meters.took(Stage::Commit, started.elapsed());
+        if let Err(error) = &committed {
+            self.shared.meters.not_committed(error);
+        }
+        match committed {
             Ok(committed) => {
-                self.shared.meters.committed(entries, committed.head().size, started.elapsed());
+                self.shared.meters.committed(entries, bytes, self.shared.store.last_sync());
                 let show = |published| self.shared.published.store(Arc::new(published));
                 self.tree = Arc::new(committed.publish(tickets, show));
                 Ok(())
@@ -106,7 +110,10 @@ impl Sequencer {
     /// Drops what was stored since it was looked up on submission. One look-up for the whole batch.
     async fn without_stored(&self, draft: Draft) -> Option<Draft> {
         let identities: Vec<Hash> = draft.submissions.iter().map(|s| s.identity).collect();
-        let found = match self.shared.store.find_all(&identities).await {
+        let started = Instant::now();
+        let found = self.shared.store.find_all(&identities).await;
+        self.shared.meters.took(Stage::Find, started.elapsed());
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 refuse(draft.tickets, &AddError::Failed(error));
@@ -126,12 +133,18 @@ impl Sequencer {
     }
 
     /// Batch, re-derivation, signature: all of a round that needs no store.
-    async fn make(&mut self, submissions: Vec<Submission>) -> Result<Result<Signed, Unsigned>, Fatal> {
+    async fn make(
+        &mut self,
+        submissions: Vec<Submission>,
+        bytes: usize,
+    ) -> Result<Result<Signed, Unsigned>, Fatal> {
         let (tree, face, time) = (Arc::clone(&self.tree), self.face.clone(), self.time());
-        let bytes: usize = submissions.iter().map(Submission::bytes).sum();
+        let shared = Arc::clone(&self.shared);
         let make = move || {
-            let checked = tree.integrate(submissions, time).check(&tree).map_err(Unsigned::Mismatch)?;
-            checked.sign(&face).map_err(Unsigned::Signer)
+            let meters = &shared.meters;
+            let batch = meters.timed(Stage::Integrate, || tree.integrate(submissions, time));
+            let checked = meters.timed(Stage::Check, || batch.check(&tree)).map_err(Unsigned::Mismatch)?;
+            meters.timed(Stage::Sign, || checked.sign(&face)).map_err(Unsigned::Signer)
         };
         if bytes <= INLINE_BYTES && !self.face.may_block() {
             return Ok(make());

@@ -10,6 +10,7 @@ mod memory;
 mod rocks;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -170,6 +171,17 @@ pub trait Store: Send + Sync {
 
     /// The newest `limit` entries with this search term, in ascending order.
     async fn search(&self, term: &str, limit: usize) -> Result<Vec<u64>, StoreError>;
+
+    /// How long the last commit's append and sync took, of all that a commit does; `None` if that is not known. For the
+    /// metrics of the one sequencer.
+    fn last_sync(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Bytes that the store takes on its disk; `None` if it has none. May block.
+    fn size_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
 
     /// Bytes that the disk under the store has left; `None` if it has no such limit.
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {

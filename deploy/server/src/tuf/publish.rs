@@ -68,6 +68,8 @@ impl Publisher {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, TufError> {
         let trusted = Trusted::load(&folder)?;
+        // From the beginning, so that the first failure is a change.
+        counter!("chancery_tuf_failures_total").increment(0);
         let first = sign(&folder, &trusted, &*signer, clock.now(), Files::new())?;
         Ok(Self { folder, signer, clock, published: watch::Sender::new(Arc::new(first)) })
     }

@@ -131,11 +131,15 @@ pub enum Fatal {
 }
 
 impl AddError {
+    /// Every [`AddError::reason`].
+    pub const REASONS: [&'static str; 7] =
+        ["full", "disk", "too_large", "closed", "unknown", "failed", "not_signed"];
+
     /// The reason in one word, for metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Full { .. } => "full",
-            Self::ReadOnly { .. } => "read_only",
+            Self::ReadOnly { .. } => "disk",
             Self::TooLarge { .. } => "too_large",
             Self::Closed => "closed",
             Self::Unknown => "unknown",
