@@ -12,7 +12,8 @@ pub fn folder() -> Result<PathBuf> {
 }
 
 /// An installed program by its name in `bin`: `cosign2`, `cosign3`, `rekor-cli`, `sigstore-go-signing`,
-/// `sigstore-go-verification`, `sigstore-python`, `sigstore-js`, `gitsign`, `witness`, `crane`, `docker-registry`.
+/// `sigstore-go-verification`, `sigstore-python`, `sigstore-js`, `gitsign`, `witness`, `crane`, `docker-registry`,
+/// `prometheus`, `promtool`.
 pub fn program(name: &str) -> Result<PathBuf> {
     let program = folder()?.join("bin").join(name);
     ensure!(program.exists(), "{name} is not installed: run tests/peers");
