@@ -142,7 +142,7 @@ impl Tree {
     pub(in crate::server) fn flip_a_bit(&mut self, in_second_copy: bool) {
         let mut hashes = self.edge.hashes().to_vec();
         if in_second_copy || hashes.is_empty() {
-            self.rows.flip_a_bit();
+            self.rows.flip_a_bit(0, 76);
         } else {
             let mut bytes = *hashes[0].as_bytes();
             bytes[9] ^= 4;

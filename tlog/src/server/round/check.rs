@@ -215,12 +215,16 @@ fn subtree_root(leaves: &[[u8; 32]]) -> Option<[u8; 32]> {
     }
 }
 
+/// As failing memory does.
 #[cfg(test)]
 impl RightRows {
-    /// As failing memory does.
-    pub(super) fn flip_a_bit(&mut self) {
-        // The lowest row is empty whenever it has just filled up.
-        let hash = self.rows.iter_mut().flatten().next().expect("a leaf");
-        hash[9] ^= 4;
+    pub(super) fn flip_a_bit(&mut self, at: usize, bit: usize) {
+        let mut hashes: Vec<&mut [u8; 32]> = self.rows.iter_mut().flatten().collect();
+        let at = at % hashes.len();
+        hashes[at][bit / 8 % 32] ^= 1 << (bit % 8);
+    }
+
+    pub(super) fn flip_the_size(&mut self, bit: usize) {
+        self.size ^= 1 << (bit % 64);
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -175,6 +175,92 @@ fn a_flipped_bit_in_the_second_copy_of_the_edge_is_not_signed() {
     rows[0][0] = hash;
     let bad = Tree { edge: good.edge.clone(), rows: RightRows::from_rows(300, rows) };
     assert!(bad.integrate(submissions(300..301), Timestamp::default()).check(&bad).is_err());
+}
+
+/// Where a bit can flip between `integrate` and `sign`. Not among them, because the signed head does not depend on
+/// them: times, identities, what stands beside a leaf, and the proofs for the submitters.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Leaf,
+    LeafHash,
+    NodeLevel,
+    NodeIndex,
+    NodeHash,
+    First,
+    EdgeBefore,
+    EdgeAfter,
+    SecondCopy,
+    SecondSize,
+}
+
+const PLACES: [Place; 10] = [
+    Place::Leaf,
+    Place::LeafHash,
+    Place::NodeLevel,
+    Place::NodeIndex,
+    Place::NodeHash,
+    Place::First,
+    Place::EdgeBefore,
+    Place::EdgeAfter,
+    Place::SecondCopy,
+    Place::SecondSize,
+];
+
+fn flip_bit(hash: Hash, bit: usize) -> Hash {
+    let mut bytes = *hash.as_bytes();
+    bytes[bit / 8 % 32] ^= 1 << (bit % 8);
+    Hash::from_bytes(bytes)
+}
+
+fn flip_edge(edge: &CompactRange, at: usize, bit: usize) -> CompactRange {
+    let mut hashes = edge.hashes().to_vec();
+    let at = at % hashes.len();
+    hashes[at] = flip_bit(hashes[at], bit);
+    CompactRange::from_parts(edge.size(), hashes).unwrap()
+}
+
+fn flip_at(place: Place, (mut tree, mut batch): (Tree, Batch), at: usize, bit: usize) -> (Tree, Batch) {
+    let (entry, node) = (at % batch.entries.len(), at % batch.nodes.len());
+    match place {
+        Place::Leaf => {
+            let mut leaf = batch.entries[entry].entry.leaf.to_vec();
+            let byte = bit / 8 % leaf.len();
+            leaf[byte] ^= 1 << (bit % 8);
+            batch.entries[entry].entry.leaf = leaf.into();
+        }
+        Place::LeafHash => batch.entries[entry].leaf_hash = flip_bit(batch.entries[entry].leaf_hash, bit),
+        Place::NodeLevel => batch.nodes[node].0.level ^= 1 << (bit % 8),
+        Place::NodeIndex => batch.nodes[node].0.index ^= 1 << (bit % 64),
+        Place::NodeHash => batch.nodes[node].1 = flip_bit(batch.nodes[node].1, bit),
+        Place::First => batch.first ^= 1 << (bit % 64),
+        Place::EdgeAfter => batch.edge = flip_edge(&batch.edge, at, bit),
+        Place::EdgeBefore => {
+            tree.edge = flip_edge(&tree.edge, at, bit);
+            let old = tree.size();
+            batch = tree.integrate(submissions(old..batch.edge.size()), batch.time);
+        }
+        Place::SecondCopy => tree.rows.flip_a_bit(at, bit),
+        Place::SecondSize => tree.rows.flip_the_size(bit),
+    }
+    (tree, batch)
+}
+
+/// Batches on trees of one and two rows, around their ends.
+static BATCHES: LazyLock<Vec<(Tree, Batch)>> = LazyLock::new(|| {
+    [(1, 4), (255, 257), (256, 257), (300, 310), (511, 530)].map(|(old, new)| batch(old, new)).to_vec()
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn a_bit_that_flips_anywhere_between_integrating_and_signing_is_not_signed(
+        place in prop::sample::select(&PLACES[..]),
+        which in 0..5usize,
+        (at, bit) in (any::<usize>(), any::<usize>()),
+    ) {
+        let (tree, batch) = flip_at(place, BATCHES[which].clone(), at, bit);
+        prop_assert!(batch.check(&tree).is_err(), "{:?} was signed", place);
+    }
 }
 
 #[test]
