@@ -143,8 +143,9 @@ impl Scan<'_> {
                 }
                 leaves.push(match entry {
                     Ok(entry) => {
-                        self.entry(index, &entry);
-                        rederived_leaf(&entry.leaf)
+                        let hash = rederived_leaf(&entry.leaf);
+                        self.entry(index, &entry, &Hash::from_bytes(hash));
+                        hash
                     }
                     Err(error) => {
                         self.unreadable(index, &error);
@@ -180,7 +181,7 @@ impl Scan<'_> {
         self.chunk.report(finding(format!("entry {index}"), cause(error), Remedy::Restore));
     }
 
-    fn entry(&mut self, index: u64, entry: &StoredEntry) {
+    fn entry(&mut self, index: u64, entry: &StoredEntry, hash: &Hash) {
         let time = entry.time.millis();
         let (first, last) = self.chunk.times.unwrap_or((time, time));
         if time < last {
@@ -191,7 +192,7 @@ impl Scan<'_> {
         if !self.run.options.parse_leaves {
             return;
         }
-        match self.run.leaves.read(entry) {
+        match self.run.leaves.read(entry, hash) {
             Err(problem) => {
                 // What it is found by is unknown; saying so twice helps nobody.
                 self.chunk.loosen(index - self.first);

@@ -4,7 +4,7 @@ use super::chunk::{CHUNK, Chunk};
 use super::tally::{Key, Tally};
 use super::tree::chunk_of;
 use super::{Finding, MAX_FINDINGS, Remedy, Run, cause, finding};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, leaf_hash};
 use crate::server::store::{Scanned, StoreError, StoredEntry};
 
 /// Compares both indexes with the entries.
@@ -174,7 +174,8 @@ fn terms_that_differ(run: &Run<'_>, chunks: &[Chunk]) -> Scanned<Vec<Finding>> {
 
 fn terms_of(run: &Run<'_>, index: u64) -> Scanned<Option<Vec<String>>> {
     let entry = readable(run, index)?;
-    Ok(entry.and_then(|entry| run.leaves.read(&entry).ok()).map(|meaning| meaning.terms))
+    let read = |entry: StoredEntry| run.leaves.read(&entry, &leaf_hash(&entry.leaf)).ok();
+    Ok(entry.and_then(read).map(|meaning| meaning.terms))
 }
 
 /// The entry at `index`, if it is there and can be read: if not, that was found before.

@@ -5,7 +5,7 @@ use x509_parser::prelude::{FromDer as _, TbsCertificate};
 use crate::certificate::Certificate;
 use crate::ct::Entry;
 use crate::key::HashAlgorithm;
-use crate::merkle::{Hash, leaf_hash};
+use crate::merkle::Hash;
 use crate::rekor::{self, Terms};
 use crate::rekor_v2;
 use crate::server::ct::submit::hash_term;
@@ -33,14 +33,13 @@ pub(super) struct Meaning {
 }
 
 impl Leaves {
-    /// Reads an entry; `Err` says what about it is not as this dialect writes it.
-    pub(super) fn read(self, entry: &StoredEntry) -> Result<Meaning, String> {
-        let hash = leaf_hash(&entry.leaf);
-        if self != Self::Ct && entry.identity != hash {
+    /// Reads an entry whose leaf has this hash; `Err` says what about it is not as this dialect writes it.
+    pub(super) fn read(self, entry: &StoredEntry, hash: &Hash) -> Result<Meaning, String> {
+        if self != Self::Ct && entry.identity != *hash {
             return Err(format!("its identity {} is not the hash of its leaf", entry.identity));
         }
         match self {
-            Self::Ct => ct(entry, &hash),
+            Self::Ct => ct(entry, hash),
             Self::RekorV1 => v1(&entry.leaf),
             Self::RekorV2 => v2(&entry.leaf),
         }

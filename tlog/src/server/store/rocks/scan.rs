@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
+use bytes::Bytes;
+use rocksdb::{DB, DBRawIterator, ReadOptions};
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::keys::{decode_entry, decode_head, decode_index, node_key};
@@ -27,9 +28,6 @@ pub struct Snapshot {
 
 /// What an iterator gives: a row, or why nothing behind it can be read.
 pub(in crate::server) type Scanned<T> = Result<T, StoreError>;
-
-/// A key and its value.
-type Row = (Box<[u8]>, Box<[u8]>);
 
 impl Snapshot {
     /// Opens the store at `path`, which no process may have open.
@@ -56,11 +54,9 @@ impl Snapshot {
         end: Option<u64>,
     ) -> Scanned<impl Iterator<Item = Scanned<(u64, Scanned<StoredEntry>)>>> {
         let end = end.map(|end| end.to_be_bytes().to_vec());
-        let rows = self.rows(ENTRY, &first.to_be_bytes(), end)?;
-        Ok(rows.map(|row| {
-            let (key, value) = row?;
-            Ok((decode_index(&key)?, decode_entry(value.into())))
-        }))
+        self.rows(ENTRY, &first.to_be_bytes(), end, |key, value| {
+            Ok((decode_index(key)?, decode_entry(Bytes::copy_from_slice(value))))
+        })
     }
 
     /// The nodes of one level from `first` on up to `end`.
@@ -76,11 +72,9 @@ impl Snapshot {
             (None, None) => None,
         };
         let first = node_key(NodeId { level, index: first });
-        let rows = self.rows(NODE, &first, end.map(Vec::from))?;
-        Ok(rows.map(|row| {
-            let (key, value) = row?;
-            Ok((decode_index(key.get(1..).unwrap_or_default())?, Hash::from_slice(&value).ok()))
-        }))
+        self.rows(NODE, &first, end.map(Vec::from), |key, value| {
+            Ok((decode_index(key.get(1..).unwrap_or_default())?, Hash::from_slice(value).ok()))
+        })
     }
 
     /// What duplicates are found by, as far as it starts with `part`.
@@ -88,21 +82,17 @@ impl Snapshot {
         &self,
         part: u8,
     ) -> Scanned<impl Iterator<Item = Scanned<(Hash, u64)>>> {
-        let rows = self.rows(LEAF, &[part], part.checked_add(1).map(|end| vec![end]))?;
-        Ok(rows.map(|row| {
-            let (key, value) = row?;
-            Ok((decode_hash(&key)?, decode_index(&value)?))
-        }))
+        self.rows(LEAF, &[part], part.checked_add(1).map(|end| vec![end]), |key, value| {
+            Ok((decode_hash(key)?, decode_index(value)?))
+        })
     }
 
     /// Hashes of search terms with the entries that they find, as far as they start with `part`.
     pub(in crate::server) fn terms(&self, part: u8) -> Scanned<impl Iterator<Item = Scanned<(Hash, u64)>>> {
-        let rows = self.rows(INDEX, &[part], part.checked_add(1).map(|end| vec![end]))?;
-        Ok(rows.map(|row| {
-            let (key, _) = row?;
+        self.rows(INDEX, &[part], part.checked_add(1).map(|end| vec![end]), |key, _| {
             let (term, index) = key.split_at_checked(32).unwrap_or_default();
             Ok((decode_hash(term)?, decode_index(index)?))
-        }))
+        })
     }
 
     pub(in crate::server) fn entry(&self, index: u64) -> Scanned<Option<StoredEntry>> {
@@ -134,12 +124,14 @@ impl Snapshot {
             .ok_or_else(|| StoreError::Damaged(format!("column family `{name}` is missing")))
     }
 
-    fn rows<'s>(
-        &'s self,
+    /// The rows of a family from `first` on up to `end`, as `decode` reads key and value.
+    fn rows<T, F: Fn(&[u8], &[u8]) -> Scanned<T>>(
+        &self,
         family: &'static str,
         first: &[u8],
         end: Option<Vec<u8>>,
-    ) -> Scanned<impl Iterator<Item = Scanned<Row>> + use<'s>> {
+        decode: F,
+    ) -> Scanned<Rows<'_, F>> {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
         options.fill_cache(false);
@@ -147,9 +139,34 @@ impl Snapshot {
         if let Some(end) = end {
             options.set_iterate_upper_bound(end);
         }
-        let from = IteratorMode::From(first, Direction::Forward);
-        let rows = self.db.iterator_cf_opt(self.family(family)?, options, from);
-        Ok(rows.map(|row| row.map_err(|error| failed("reading", error))))
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family)?, options);
+        iterator.seek(first);
+        Ok(Rows { iterator, decode, ended: false })
+    }
+}
+
+/// Rows that are read where they stand: a log has several for each entry, too many to copy each.
+struct Rows<'s, F> {
+    iterator: DBRawIterator<'s>,
+    decode: F,
+    ended: bool,
+}
+
+impl<T, F: Fn(&[u8], &[u8]) -> Scanned<T>> Iterator for Rows<'_, F> {
+    type Item = Scanned<T>;
+
+    fn next(&mut self) -> Option<Scanned<T>> {
+        if self.ended {
+            return None;
+        }
+        if let Some((key, value)) = self.iterator.item() {
+            let row = (self.decode)(key, value);
+            self.iterator.next();
+            return Some(row);
+        }
+        // The end, or what cannot be read; behind that there is nothing to go on with.
+        self.ended = true;
+        self.iterator.status().err().map(|error| Err(failed("reading", error)))
     }
 }
 
