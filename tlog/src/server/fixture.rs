@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 
 use super::log::{Log, LogSettings, Submission};
 use super::sequencer::Sequencer;
-use super::store::Memory;
+use super::store::{Faulty, Memory};
 use crate::checkpoint::Origin;
 use crate::clock::{Clock, FixedClock};
 use crate::fixture::NOON;
@@ -23,6 +23,8 @@ use crate::serve::access::{Credentials, Denied, Gate, Reader, Readers};
 /// A log in memory whose sequencer runs until the fixture is dropped.
 pub(super) struct RunningLog {
     pub(super) log: Log,
+    /// Its store, which can be told to fail.
+    pub(super) store: Arc<Faulty<Memory>>,
     pub(super) clock: Arc<FixedClock>,
     pub(super) shutdown: CancellationToken,
     pub(super) sequencer: JoinHandle<()>,
@@ -30,11 +32,11 @@ pub(super) struct RunningLog {
 
 impl RunningLog {
     pub(super) async fn start(birth: Option<Submission>) -> Self {
-        let (log, sequencer, clock) = open(LogSettings::new(origin()), birth).await;
+        let (log, sequencer, clock, store) = open(LogSettings::new(origin()), birth).await;
         let shutdown = CancellationToken::new();
         let running = sequencer.run(shutdown.clone());
         let sequencer = tokio::spawn(async move { running.await.unwrap() });
-        Self { log, clock, shutdown, sequencer }
+        Self { log, store, clock, shutdown, sequencer }
     }
 
     /// Stops the sequencer: from here on the log is read only.
@@ -58,18 +60,20 @@ fn origin() -> Origin {
 pub(super) async fn standing_log(settings: impl FnOnce(&mut LogSettings)) -> (Log, Sequencer) {
     let mut changed = LogSettings::new(origin());
     settings(&mut changed);
-    let (log, sequencer, _) = open(changed, None).await;
+    let (log, sequencer, ..) = open(changed, None).await;
     (log, sequencer)
 }
 
-async fn open(settings: LogSettings, birth: Option<Submission>) -> (Log, Sequencer, Arc<FixedClock>) {
+type Opened = (Log, Sequencer, Arc<FixedClock>, Arc<Faulty<Memory>>);
+
+async fn open(settings: LogSettings, birth: Option<Submission>) -> Opened {
     let signer: Arc<dyn Signer> = Arc::new(SoftwareSigner::generate(KeyKind::Ed25519).unwrap());
     let clock = Arc::new(FixedClock::new(NOON));
-    let store = Memory::new();
-    Log::create(&settings, &store, Arc::clone(&signer), &*clock, birth).await.unwrap();
+    let store = Arc::new(Faulty::new(Memory::new()));
+    Log::create(&settings, &*store, Arc::clone(&signer), &*clock, birth).await.unwrap();
     let shown: Arc<dyn Clock> = clock.clone();
-    let (log, sequencer) = Log::open(settings, Arc::new(store), signer, shown).await.unwrap();
-    (log, sequencer, clock)
+    let (log, sequencer) = Log::open(settings, store.clone(), signer, shown).await.unwrap();
+    (log, sequencer, clock, store)
 }
 
 /// Opens to whoever says the word.

@@ -159,6 +159,12 @@ pub trait Store: Send + Sync {
     /// The entries of `range` from its start on, as far as they exist. Whoever needs all of them counts.
     async fn entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError>;
 
+    /// The leaves that [`Store::entries`] gives, which are all that an entry bundle is made of. A store can save what
+    /// the rest of an entry costs, its identity's hash above all.
+    async fn leaves(&self, range: Range<u64>) -> Result<Vec<Bytes>, StoreError> {
+        Ok(self.entries(range).await?.into_iter().map(|entry| entry.leaf).collect())
+    }
+
     /// The hashes of complete nodes, in the order of `ids`. One that is not stored is [`StoreError::Damaged`]:
     /// callers ask only for nodes below a committed head.
     async fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Hash>, StoreError>;

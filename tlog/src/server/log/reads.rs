@@ -33,12 +33,7 @@ impl Log {
 
     /// All entries of `range`, which is below a committed head.
     async fn stored_entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError> {
-        let entries = self.0.store.entries(range.clone()).await?;
-        let end = range.start + entries.len() as u64;
-        if end != range.end {
-            return Err(StoreError::Damaged(format!("entry {end} is missing")));
-        }
-        Ok(entries)
+        all_of(&range, self.0.store.entries(range.clone()).await?)
     }
 
     /// The index of the entry with this identity.
@@ -110,11 +105,20 @@ impl Log {
             }
             TileKind::Entries => {
                 let first = tile.index * TILE_WIDTH;
-                let entries = self.stored_entries(first..first + u64::from(tile.width)).await?;
-                encode_bundle(entries.iter().map(|entry| &*entry.leaf))
-                    .map_err(|e| StoreError::Damaged(e.to_string()))?
+                let range = first..first + u64::from(tile.width);
+                let leaves = all_of(&range, self.0.store.leaves(range.clone()).await?)?;
+                encode_bundle(leaves).map_err(|e| StoreError::Damaged(e.to_string()))?
             }
         };
         Ok(Some(bytes.into()))
     }
+}
+
+/// What was read of `range`, if it is all of it.
+fn all_of<T>(range: &Range<u64>, found: Vec<T>) -> Result<Vec<T>, StoreError> {
+    let end = range.start + found.len() as u64;
+    if end != range.end {
+        return Err(StoreError::Damaged(format!("entry {end} is missing")));
+    }
+    Ok(found)
 }

@@ -129,6 +129,10 @@ async fn assert_holds(store: &impl Store, first: u64, size: u64) {
     let ids: Vec<_> = (first..size).rev().map(|index| NodeId { level: 0, index }).collect();
     let hashes: Vec<_> = ids.iter().map(|id| Hash::digest(&id.index.to_be_bytes())).collect();
     assert_eq!(store.nodes(&ids).await.unwrap(), hashes, "in the order asked for");
+    let (ids, hashes): (Vec<_>, Vec<_>) = ids.into_iter().zip(hashes).rev().unzip();
+    assert_eq!(store.nodes(&ids).await.unwrap(), hashes, "neighbours");
+    let leaves: Vec<_> = wanted.iter().map(|entry| entry.leaf.clone()).collect();
+    assert_eq!(store.leaves(first..size).await.unwrap(), leaves);
     let mut identities: Vec<_> = wanted.iter().map(|entry| entry.identity).collect();
     identities.push(hash("nobody's"));
     let found = store.find_all(&identities).await.unwrap();
@@ -217,6 +221,7 @@ pub(in crate::server) async fn entries_end_where_they_end<H: Home>() {
     assert_eq!(store.entries(5..6).await.unwrap(), []);
     assert_eq!(store.entries(7..u64::MAX).await.unwrap(), []);
     assert_eq!(store.entries(2..2).await.unwrap(), []);
+    assert_eq!(store.leaves(3..900).await.unwrap().len(), 2);
 }
 
 pub(in crate::server) async fn a_node_that_is_not_there_is_damage<H: Home>() {
@@ -226,6 +231,10 @@ pub(in crate::server) async fn a_node_that_is_not_there_is_damage<H: Home>() {
     assert!(matches!(store.nodes(&ids).await, Err(StoreError::Damaged(_))));
     let upper = [NodeId { level: 9, index: 2 }];
     assert_eq!(store.nodes(&upper).await.unwrap(), [hash("upper")]);
+    // A long run of neighbours that breaks off, before what another level stores.
+    let run: Vec<_> = (0..40).map(|index| NodeId { level: 0, index }).collect();
+    let Err(StoreError::Damaged(what)) = store.nodes(&run).await else { panic!("nodes that are not there") };
+    assert!(what.contains("node 2 of level 0"), "{what}");
 }
 
 pub(in crate::server) async fn a_search_gives_the_newest_in_ascending_order<H: Home>() {

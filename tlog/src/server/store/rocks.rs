@@ -9,6 +9,7 @@
 
 mod checkpoint;
 mod keys;
+mod nodes;
 pub(in crate::server) mod scan;
 
 use std::ops::Range;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
@@ -25,7 +27,9 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use self::keys::{decode_entry, decode_head, decode_index, encode_entry, encode_head, node_key, term_key};
+use self::keys::{
+    decode_entry, decode_head, decode_index, decode_leaf, encode_entry, encode_head, node_key, term_key,
+};
 use super::{Commit, CommitError, Head, Store, StoreError, StoredEntry};
 use crate::merkle::{Hash, NodeId};
 
@@ -229,7 +233,12 @@ impl Inner {
         Ok(())
     }
 
-    fn entries(&self, range: Range<u64>) -> Result<Vec<StoredEntry>, StoreError> {
+    /// The entries of `range` as far as they exist, each as `decode` reads it.
+    fn entries<T>(
+        &self,
+        range: Range<u64>,
+        decode: impl Fn(Bytes) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(range.end.to_be_bytes().to_vec());
         let start = range.start.to_be_bytes();
@@ -240,7 +249,7 @@ impl Inner {
             if decode_index(&key)? != expected {
                 return Err(StoreError::Damaged(format!("entry {expected} is missing")));
             }
-            entries.push(decode_entry(value.into())?);
+            entries.push(decode(value.into())?);
         }
         Ok(entries)
     }
@@ -282,24 +291,17 @@ impl Store for Rocks {
             let found = self.0.get(ENTRY, &range.start.to_be_bytes())?;
             return found.map(|bytes| decode_entry(bytes.into())).into_iter().collect();
         }
-        self.read(false, move |inner| inner.entries(range)).await
+        self.read(false, move |inner| inner.entries(range, decode_entry)).await
+    }
+
+    async fn leaves(&self, range: Range<u64>) -> Result<Vec<Bytes>, StoreError> {
+        self.read(false, move |inner| inner.entries(range, decode_leaf)).await
     }
 
     async fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Hash>, StoreError> {
         let ids = ids.to_vec();
         // A proof is a few dozen nodes near each other or in the cache; a tile is 256.
-        self.read(ids.len() <= 4 * INLINE_READS, move |inner| {
-            let keys: Vec<_> = ids.iter().map(|id| node_key(*id)).collect();
-            let found = inner.get_all(NODE, &keys)?;
-            ids.iter()
-                .zip(found)
-                .map(|(id, hash)| {
-                    Hash::from_slice(&hash.ok_or_else(|| StoreError::missing_node(*id))?)
-                        .map_err(|_| StoreError::Damaged(format!("node {} of level {}", id.index, id.level)))
-                })
-                .collect()
-        })
-        .await
+        self.read(ids.len() <= 4 * INLINE_READS, move |inner| inner.nodes(&ids)).await
     }
 
     async fn find(&self, identity: &Hash) -> Result<Option<u64>, StoreError> {

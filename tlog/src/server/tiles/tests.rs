@@ -1,3 +1,5 @@
+use std::io::Read as _;
+
 use http::HeaderMap;
 
 use super::super::fixture::{Answer, RunningLog, closed_gate, get, send};
@@ -12,9 +14,8 @@ const SIZE: u64 = 300;
 async fn face() -> (Router, RunningLog) {
     let running = RunningLog::start(None).await;
     let adds = (0..SIZE).map(|n| {
-        let leaf = bytes::Bytes::from(format!("an entry that compresses well, number {n}"));
-        let submission =
-            Submission { identity: leaf_hash(&leaf), leaf, extra: bytes::Bytes::new(), terms: vec![] };
+        let leaf = Bytes::from(format!("an entry that compresses well, number {n}"));
+        let submission = Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms: vec![] };
         running.log.add(submission)
     });
     for added in futures::future::join_all(adds).await {
@@ -132,6 +133,47 @@ async fn bundles_are_compressed_for_whoever_accepts_gzip_and_hash_tiles_never() 
         packed.headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("accept-encoding"))
     );
     assert_eq!(encoding(&send(&router, "GET", "/tile/0/000", &gzip, "").await.headers), None);
+}
+
+#[tokio::test]
+async fn a_full_tile_is_read_once_whatever_its_coding_and_partial_ones_each_time() {
+    let (router, running) = face().await;
+    let store = &running.store;
+    let gzip = [("accept-encoding", "gzip")];
+    for path in ["/tile/0/000", "/tile/entries/000"] {
+        let first = get(&router, path).await;
+        store.fail_reads(usize::MAX);
+        let second = get(&router, path).await;
+        assert_eq!((second.status, &second.body), (StatusCode::OK, &first.body), "{path}");
+        assert_eq!(second.headers, first.headers, "{path}");
+        store.fail_reads(0);
+    }
+    // The plain bytes are there, so packing them needs no read, and neither does the second answer.
+    store.fail_reads(usize::MAX);
+    let packed = send(&router, "GET", "/tile/entries/000", &gzip, "").await;
+    let again = send(&router, "GET", "/tile/entries/000", &gzip, "").await;
+    assert_eq!((packed.status, packed.body == again.body), (StatusCode::OK, true));
+    for path in ["/tile/0/001.p/44", "/tile/entries/001.p/44", "/tile/0/000.p/17"] {
+        assert_eq!(get(&router, path).await.status, 500, "{path}");
+        store.fail_reads(0);
+        assert_eq!(get(&router, path).await.status, 200, "{path}");
+        store.fail_reads(usize::MAX);
+    }
+}
+
+#[tokio::test]
+async fn packed_bundles_unpack_to_the_plain_ones() {
+    let (router, _running) = face().await;
+    for path in ["/tile/entries/000", "/tile/entries/001.p/44", "/tile/entries/000.p/1"] {
+        let plain = get(&router, path).await;
+        let packed = send(&router, "GET", path, &[("accept-encoding", "br, gzip;q=0.5")], "").await;
+        let mut unpacked = Vec::new();
+        flate2::read::MultiGzDecoder::new(&*packed.body).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, plain.body, "{path}");
+        for header in ["content-type", "cache-control", "vary"] {
+            assert_eq!(packed.header(header), plain.header(header), "{path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,26 @@ pub(super) fn encode_entry(NewEntry { entry, leaf_hash, .. }: &NewEntry) -> Resu
     Ok(bytes)
 }
 
-pub(super) fn decode_entry(mut bytes: Bytes) -> Result<StoredEntry, StoreError> {
+pub(super) fn decode_entry(bytes: Bytes) -> Result<StoredEntry, StoreError> {
+    let Parts { identity, time, leaf, extra } = split_entry(bytes)?;
+    let identity = identity.unwrap_or_else(|| leaf_hash(&leaf));
+    Ok(StoredEntry { leaf, time, extra, identity })
+}
+
+/// The leaf alone. An identity that is the leaf's hash is not derived, which is most of what an entry costs.
+pub(super) fn decode_leaf(bytes: Bytes) -> Result<Bytes, StoreError> {
+    split_entry(bytes).map(|parts| parts.leaf)
+}
+
+struct Parts {
+    /// `None`: the leaf's hash.
+    identity: Option<Hash>,
+    time: Timestamp,
+    leaf: Bytes,
+    extra: Bytes,
+}
+
+fn split_entry(mut bytes: Bytes) -> Result<Parts, StoreError> {
     let bad = |_| damaged("an entry");
     let identity = match bytes.try_get_u8().map_err(bad)? {
         IDENTITY_IS_LEAF_HASH => None,
@@ -64,8 +83,7 @@ pub(super) fn decode_entry(mut bytes: Bytes) -> Result<StoredEntry, StoreError> 
         return Err(damaged("an entry"));
     }
     let leaf = bytes.split_to(length);
-    let identity = identity.unwrap_or_else(|| leaf_hash(&leaf));
-    Ok(StoredEntry { leaf, time, extra: bytes, identity })
+    Ok(Parts { identity, time, leaf, extra: bytes })
 }
 
 pub(super) fn encode_head(head: &Head) -> Vec<u8> {

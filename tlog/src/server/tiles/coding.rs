@@ -1,0 +1,85 @@
+//! [`Coding`]: content codings of entry bundles, RFC 9110 §8.4 and §12.5.3.
+
+use std::io::{self, Write as _};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::HeaderMap;
+use http::header::ACCEPT_ENCODING;
+
+/// How the bytes of an answer are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Coding {
+    /// As they are.
+    Plain,
+    /// By gzip.
+    Gzip,
+}
+
+impl Coding {
+    /// Gzip for whoever names it and does not weigh it with zero. Clients that name nothing get plain bytes, and so do
+    /// those who take anything (`*`): not all that send it can decompress.
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let mut accepts = false;
+        for item in lines.flat_map(|line| line.split(',')) {
+            let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+            if ["gzip", "x-gzip"].iter().any(|known| name.trim().eq_ignore_ascii_case(known)) {
+                accepts = !is_zero(parameters);
+            }
+        }
+        if accepts { Self::Gzip } else { Self::Plain }
+    }
+}
+
+/// Whether the parameters of a coding are the weight `q=0`, `q=0.0` and so on.
+fn is_zero(parameters: &str) -> bool {
+    let weight = parameters.trim().split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    weight.is_some_and(|(_, weight)| weight.trim().parse().is_ok_and(|weight: f32| weight <= 0.0))
+}
+
+/// The bytes of a gzip file with these contents. `lasting`: they will be sent often, so that smaller is worth time.
+pub(super) fn gzip(bytes: &[u8], lasting: bool) -> io::Result<Bytes> {
+    let level = if lasting { Compression::default() } else { Compression::fast() };
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), level);
+    encoder.write_all(bytes)?;
+    let mut packed = encoder.finish()?;
+    packed.shrink_to_fit();
+    Ok(packed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn gzip_is_for_whoever_names_it_with_a_weight_above_zero() {
+        let rows = [
+            (&["gzip"][..], Coding::Gzip),
+            (&["br, GZIP;q=0.5, *"], Coding::Gzip),
+            (&["deflate", "x-gzip"], Coding::Gzip),
+            (&["gzip;q=1.0"], Coding::Gzip),
+            (&["gzip ; q=0.001"], Coding::Gzip),
+            (&[], Coding::Plain),
+            (&[""], Coding::Plain),
+            (&["*"], Coding::Plain),
+            (&["identity, br"], Coding::Plain),
+            (&["gzip;q=0"], Coding::Plain),
+            (&["gzip; Q = 0.000, br"], Coding::Plain),
+            (&["gzipped"], Coding::Plain),
+        ];
+        for (lines, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(ACCEPT_ENCODING, HeaderValue::from_static(line));
+            }
+            assert_eq!(Coding::accepted(&headers), expected, "{lines:?}");
+        }
+        let mut hostile = HeaderMap::new();
+        hostile.insert(ACCEPT_ENCODING, HeaderValue::from_bytes(b"gzip\xff").unwrap());
+        assert_eq!(Coding::accepted(&hostile), Coding::Plain);
+    }
+}
