@@ -8,6 +8,7 @@ mod error;
 mod reads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -42,6 +43,9 @@ pub struct LogSettings {
     pub max_extra_bytes: usize,
     /// Below this much free disk adds are refused, while reads go on.
     pub min_free_bytes: u64,
+    /// After a round that several entries shared, the next one starts no sooner than this after it did. An entry that
+    /// comes alone never waits.
+    pub round_interval: Duration,
 }
 
 impl LogSettings {
@@ -55,6 +59,7 @@ impl LogSettings {
             max_pool_bytes: 64 << 20,
             max_extra_bytes: 1 << 20,
             min_free_bytes: 512 << 20,
+            round_interval: Duration::from_millis(2),
         }
     }
 }

@@ -106,6 +106,12 @@ impl Pool {
         Load { entries: state.waiting.len(), bytes: state.bytes, oldest }
     }
 
+    /// Whether what waits is as much as one batch may hold.
+    pub(super) fn fills_a_batch(&self) -> bool {
+        let state = self.state();
+        state.waiting.len() >= self.max_batch_entries || state.bytes >= self.max_batch_bytes
+    }
+
     /// Puts a submission in line, or joins the one with the same identity that is in flight.
     pub(super) fn submit(&self, submission: Submission) -> Result<Waiter, AddError> {
         let mut state = self.state();

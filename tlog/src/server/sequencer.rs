@@ -1,7 +1,8 @@
 //! [`Sequencer`]: the one task that gives entries their place.
 //!
-//! Group commit without a ticker: the next round starts when the last commit returned, so an idle log answers in
-//! about one fsync and a busy one batches by itself. What ends a round badly is decided here, by the certainty of
+//! Group commit without a ticker: an idle log starts a round when an entry comes, and answers in about one fsync. A busy
+//! one batches by itself: while rounds are shared they keep a short distance, because each signs, verifies and syncs
+//! once however many entries it has, and a fast disk alone would let it do that for every two or three. What ends a round badly is decided here, by the certainty of
 //! its effect: nothing was written → its submitters are refused and the log goes on; it is unknown, or somebody
 //! else writes, or two derivations disagree → [`Fatal`], and the process ends.
 
@@ -51,13 +52,17 @@ impl Sequencer {
             tokio::task::yield_now().await;
             let Some(draft) = self.shared.pool.next(&shutdown).await else { return Ok(()) };
             let identities: Vec<Hash> = draft.submissions.iter().map(|s| s.identity).collect();
-            let started = Instant::now();
+            let (started, shared) = (Instant::now(), identities.len() > 1);
             let ended = self.round(draft).await;
             self.shared.pool.settle(&identities, started.elapsed());
             if let Err(fatal) = ended {
                 tracing::error!(log = self.face.origin().as_str(), error = %fatal, "the log stops");
                 self.shared.pool.close(&refusal_after(&fatal));
                 return Err(fatal);
+            }
+            let interval = self.shared.settings.round_interval;
+            if shared && !interval.is_zero() && !self.shared.pool.fills_a_batch() {
+                tokio::time::sleep_until(started + interval).await;
             }
         }
     }

@@ -90,6 +90,33 @@ async fn entries_that_arrive_together_share_a_commit() {
     assert_eq!(log.head(), alone.head);
 }
 
+/// In virtual time, which passes only while everyone waits for it.
+#[tokio::test(start_paused = true)]
+async fn shared_rounds_keep_their_distance_and_a_lonely_entry_never_waits() {
+    let mut fixture = Fixture::new().await;
+    fixture.settings.round_interval = Duration::from_secs(5);
+    let (log, ..) = fixture.run().await;
+    let begun = tokio::time::Instant::now();
+    add(&log, 1..2).await;
+    add(&log, 2..3).await;
+    add(&log, 3..6).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "neither alone nor as the first round that is shared");
+    let receipts = add(&log, 6..9).await;
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    assert!(receipts.iter().all(|receipt| receipt.head.size == 9), "all that came meanwhile share a round");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    add(&log, 9..10).await;
+    add(&log, 10..11).await;
+    assert_eq!(begun.elapsed(), Duration::from_secs(10), "the log was idle");
+
+    fixture.settings.max_batch_entries = 2;
+    let fixture = Fixture { settings: fixture.settings, ..Fixture::new().await };
+    let (log, ..) = fixture.run().await;
+    let begun = tokio::time::Instant::now();
+    add(&log, 1..7).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "full batches have nothing to wait for");
+}
+
 #[tokio::test]
 async fn a_batch_is_bounded_by_entries_and_bytes() {
     let mut fixture = Fixture::new().await;

@@ -339,6 +339,8 @@ impl World {
     fn new(seed: u64, key: &Arc<dyn Signer>, sabotage: Sabotage) -> Self {
         let mut settings = LogSettings::new(Origin::new("log.example").unwrap());
         (settings.max_batch_entries, settings.max_pool_entries) = (4, 8);
+        // The scheduler here knows no time, and orders what time would.
+        settings.round_interval = Duration::ZERO;
         let clock = Arc::new(FixedClock::new(Timestamp::from_seconds(1_800_000_000)));
         let history = Arc::new(Mutex::new(History::default()));
         let signer: Arc<dyn Signer> = if sabotage == Sabotage::PublishesWhenSigned {

@@ -230,7 +230,7 @@ proptest! {
     fn no_sequence_of_faults_breaks_a_promise(
         steps in prop::collection::vec((prop::option::of(prop::sample::select(&FAULTS[..])), 1u64..40), 1..12)
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let mut harness = Harness::<InMemory>::new().await;
             for (fault, count) in steps {
