@@ -21,6 +21,7 @@ pub mod program;
 pub mod promises;
 pub mod rekor;
 pub mod rekor_v2;
+pub mod runbooks;
 pub mod small_disk;
 pub mod strace;
 pub mod tiles;
