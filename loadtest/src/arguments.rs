@@ -1,6 +1,8 @@
 //! The command line. Its texts are the manual.
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,7 @@ use url::Url;
 
 use crate::plan::Plan;
 use crate::schedule::Spacing;
+use crate::target::reads::Kind;
 
 /// Put a Sigstore server under open-loop load, verify everything it acknowledges, and compare it with the limit
 ///
@@ -51,6 +54,28 @@ pub(crate) enum Command {
         /// temporary folder]
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+        /// Entries that the Rekor v2 log is filled with before; with several sizes everything is done on a new server of
+        /// each, and compared with the first: whether the cost of an entry depends on how many there are
+        #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+        prefill: Vec<u64>,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Fill a log of a new instance with millions of entries, to find out what size costs
+    ///
+    /// Takes the Rekor v2 log of an instance that `chancery-server init` made and that does not run. The entries are of
+    /// 460 bytes, with made-up signatures, and go through all that the engine does before it signs a head, so
+    /// `chancery-server fsck` finds the log sound. A log with more than its first entry is not touched
+    Fill {
+        /// Folder of the instance
+        #[arg(value_name = "DIR")]
+        instance: PathBuf,
+        /// Name of the log
+        #[arg(long, value_name = "NAME", default_value = "rekor-v2")]
+        log: String,
+        /// Entries that it has afterwards; 10 million take some 7 GB
+        #[arg(long, value_name = "COUNT")]
+        entries: u64,
     },
     /// Entries of a Rekor v1 log: hashedrekord with the certificate of a GitHub workflow
     ///
@@ -103,7 +128,17 @@ pub(crate) enum Command {
         /// Where the log serves its tiles [default: URL, and URL/rekor-v1 if there is none]
         #[arg(long, value_name = "URL")]
         tiles: Option<Url>,
+        #[command(flatten)]
+        reading: Reading,
     },
+}
+
+/// What is read.
+#[derive(Debug, Args)]
+pub(crate) struct Reading {
+    /// Kinds of reads, one after the other; packed bundles and mixtures have no ceiling
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_enum, default_value = "mix")]
+    pub(crate) kinds: Vec<Kind>,
 }
 
 /// A name of something to put under load.
@@ -209,6 +244,12 @@ impl Load {
     /// The rates.
     pub(crate) fn plan(&self) -> Plan {
         if self.rates.is_empty() { Plan::Ramp { most: self.most } } else { Plan::Rates(self.rates.clone()) }
+    }
+
+    /// Threads of the generator.
+    pub(crate) fn threads(&self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        self.threads.unwrap_or(cores / 2).max(1)
     }
 
     /// How arrivals are spread.

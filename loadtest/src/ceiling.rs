@@ -22,6 +22,13 @@ pub(crate) enum Operation {
     Certificate,
     /// An RFC 3161 timestamp by a P-256 key.
     Timestamp,
+    /// A read of so many bytes that were made before.
+    Read {
+        /// Of the body.
+        bytes: usize,
+    },
+    /// An entry of a Rekor v1 log by its id, with proof and a promise signed for this answer.
+    ReadEntry,
 }
 
 /// What an operation costs at the least, in microseconds of one core.
@@ -45,8 +52,16 @@ impl Cost {
             // Proof of possession and token; precertificate, certificate and the log's promise.
             Operation::Certificate => (verify + on.rsa2048_verify + 3.0 * sign + hash, 11.0 + 15.0),
             Operation::Timestamp => (sign, 7.0 + 4.0),
+            Operation::Read { .. } => (0.0, 6.0),
+            // HTTP and JSON; index, entry and some twenty nodes.
+            Operation::ReadEntry => (sign, 10.0 + 12.0),
         };
-        Self { cryptography, rest: rest * verify / REFERENCE_VERIFY }
+        let sent = match operation {
+            #[expect(clippy::cast_precision_loss, reason = "bodies are far below 2^52 bytes")]
+            Operation::Read { bytes } => on.send_mib * bytes as f64 / f64::from(1 << 20),
+            _ => 0.0,
+        };
+        Self { cryptography, rest: rest * verify / REFERENCE_VERIFY + sent }
     }
 
     /// All of it.
@@ -72,8 +87,16 @@ mod tests {
         ed25519_verify: 44.0,
         rsa2048_verify: 23.0,
         sha256_entry: 2.5,
+        send_mib: 200.0,
         fdatasync_p50: None,
     };
+
+    #[test]
+    fn a_read_costs_its_bytes() {
+        let total = |bytes| Cost::of(Operation::Read { bytes }, &REFERENCE).total();
+        assert!((total(0) - 6.0).abs() < 1e-9 && (total(1 << 19) - 106.0).abs() < 1e-9);
+        assert!((Cost::of(Operation::ReadEntry, &REFERENCE).total() - 43.5).abs() < 1e-9);
+    }
 
     #[test]
     fn on_the_reference_machine_the_ceilings_are_those_of_the_design() {

@@ -5,9 +5,45 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 
+/// What a process has used so far, or between two moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// User and system time of all its threads.
+    pub(crate) processor: Duration,
+    /// Bytes that came from disks.
+    pub(crate) read: u64,
+    /// Bytes that it made the kernel write to disks, when the kernel chooses.
+    pub(crate) written: u64,
+}
+
+impl Usage {
+    /// What a process of this machine has used since it began.
+    pub(crate) fn of_process(id: u32) -> Result<Self> {
+        let path = format!("/proc/{id}/io");
+        let io = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {path}: does {id} run as this user?"))?;
+        let field =
+            |name| field(&io, name).with_context(|| format!("{path} is not in the format of proc(5)"));
+        Ok(Self { processor: of_process(id)?, read: field("read_bytes")?, written: field("write_bytes")? })
+    }
+
+    /// What was used between `before` and this.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            processor: self.processor.saturating_sub(before.processor),
+            read: self.read.saturating_sub(before.read),
+            written: self.written.saturating_sub(before.written),
+        }
+    }
+}
+
+fn field(io: &str, name: &str) -> Option<u64> {
+    io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
+}
+
 /// User and system time that a process of this machine has used, all its threads together. Counted in ticks of
 /// 10 ms, which a step of seconds makes small.
-pub(crate) fn of_process(id: u32) -> Result<Duration> {
+fn of_process(id: u32) -> Result<Duration> {
     let path = format!("/proc/{id}/stat");
     let stat = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {path}: is {id} the server's process on this machine?"))?;
@@ -52,5 +88,13 @@ mod tests {
         }
         assert!(of_process(std::process::id()).unwrap() >= Duration::from_millis(10));
         assert!(of_process(0).is_err());
+        assert!(Usage::of_process(std::process::id()).is_ok());
+    }
+
+    #[test]
+    fn bytes_are_those_that_reached_disks() {
+        let io = "rchar: 9\nwchar: 8\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 7\n";
+        assert_eq!((field(io, "read_bytes"), field(io, "write_bytes")), (Some(4096), Some(8192)));
+        assert_eq!(field("write_bytes: many", "write_bytes"), None);
     }
 }

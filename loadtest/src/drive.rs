@@ -7,13 +7,14 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Client;
 
 use crate::ceiling::Operation;
+use crate::cpu::Usage;
 use crate::ledger::Ledger;
 use crate::load::{Volley, fire};
 use crate::plan::Plan;
 use crate::report::{Step, Tested};
 use crate::schedule::{Spacing, arrivals};
 use crate::target::Target;
-use crate::{cpu, http, parallel};
+use crate::{http, parallel};
 
 /// Before the first step, unmeasured: connections are opened and caches filled. Its answers are verified as all are.
 const WARM_UP: (f64, Duration) = (20.0, Duration::from_secs(1));
@@ -42,10 +43,11 @@ pub(crate) async fn drive<T: Target>(
     offer: &Offer,
     tell: impl Fn(&Step),
 ) -> Result<Tested> {
+    let entries_before = target.entries();
     let mut session = Session { target: Arc::new(target), client, offer, ledger: Ledger::default(), seed: 0 };
     let warm = session.step(WARM_UP.0, WARM_UP.1).await.with_context(|| format!("{name}: warming up"))?;
-    let answer = || warm.complaints.keys().next().map_or("no answer in time", String::as_str);
-    ensure!(warm.accepted > 0, "{name}: the server accepts nothing: {}", answer());
+    let answer = || warm.counts.complaints.keys().next().map_or("no answer in time", String::as_str);
+    ensure!(warm.counts.accepted > 0, "{name}: the server accepts nothing: {}", answer());
     let (mut steps, mut measured) = (Vec::new(), Vec::new());
     while let Some(rate) = offer.plan.next(&measured) {
         let step =
@@ -58,7 +60,7 @@ pub(crate) async fn drive<T: Target>(
     let audited = target.audit(&mut ledger).await;
     audited
         .with_context(|| format!("{name}: the acknowledgements cannot be held against the final state"))?;
-    Ok(Tested::new(name, operation, steps, &ledger))
+    Ok(Tested::new(name, entries_before, operation, steps, &ledger))
 }
 
 struct Session<'o, T> {
@@ -75,7 +77,7 @@ impl<T: Target> Session<'_, T> {
         let times = arrivals(rate, span, self.offer.spacing, self.seed);
         let shots = Arc::new(self.target.prepare(times.len()).await?);
         let (target, client, loaded) = (Arc::clone(&self.target), self.client.clone(), Arc::clone(&shots));
-        let before = self.processor_time()?;
+        let before = self.used()?;
         let volley = fire(times, self.offer.in_flight, move |number| {
             let (target, client, shots) = (Arc::clone(&target), client.clone(), Arc::clone(&loaded));
             async move {
@@ -84,9 +86,9 @@ impl<T: Target> Session<'_, T> {
             }
         });
         let mut volley = volley.await?;
-        let after = self.processor_time()?;
+        let after = self.used()?;
         self.verify(&mut volley, shots).await?;
-        let used = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+        let used = before.zip(after).map(|(before, after)| after.since(before));
         Ok(Step::new(span, &volley, used))
     }
 
@@ -101,7 +103,7 @@ impl<T: Target> Session<'_, T> {
         Ok(())
     }
 
-    fn processor_time(&self) -> Result<Option<Duration>> {
-        self.offer.server.map(cpu::of_process).transpose()
+    fn used(&self) -> Result<Option<Usage>> {
+        self.offer.server.map(Usage::of_process).transpose()
     }
 }

@@ -12,12 +12,17 @@ use reqwest::Client;
 use tempfile::TempDir;
 use url::Url;
 
+use crate::fill::fill;
+use crate::say;
 use crate::target::certificates::TokenSource;
 
 /// How long a program may take to start. Two busy cores are slow.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at whether it has.
 const GLANCE: Duration = Duration::from_millis(20);
+
+/// Name that `chancery-server init` gives the log that can be filled.
+const FILLED: &str = "rekor-v2";
 
 /// A running instance.
 pub(crate) struct Instance {
@@ -32,8 +37,14 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Starts the programs in `binaries`, with a new folder in `parent`. With `own_ca` the logs take only certificates of
-    /// the instance's own authority.
-    pub(crate) async fn start(binaries: &Path, parent: &Path, own_ca: bool, client: &Client) -> Result<Self> {
+    /// the instance's own authority; with `prefill` that of Rekor v2 has so many entries before the server starts.
+    pub(crate) async fn start(
+        binaries: &Path,
+        parent: &Path,
+        own_ca: bool,
+        prefill: Option<u64>,
+        client: &Client,
+    ) -> Result<Self> {
         let scratch = TempDir::with_prefix_in("chancery-loadtest-", parent)
             .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
         let issuer_url = format!("http://127.0.0.1:{}", free_port()?);
@@ -53,6 +64,9 @@ impl Instance {
             "chancery-server init failed: {}",
             String::from_utf8_lossy(&made.stderr)
         );
+        if let Some(entries) = prefill {
+            fill(&folder, FILLED, entries, say).await.context("filling the log")?;
+        }
         let mut run = Command::new(&server_path);
         // The access log of an overloaded server would be measured as the server's.
         run.arg("run").arg(&folder).env("CHANCERY_LOG", "warn");

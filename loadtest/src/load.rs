@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -47,15 +48,16 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-/// Everything that one step measured.
-pub(crate) struct Volley {
+/// What became of the requests of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
     /// Requests that were due.
     pub(crate) due: usize,
     /// Accepted.
     pub(crate) accepted: usize,
-    /// Refused with 429 or 503 and `Retry-After`.
+    /// Answered 429 or 503 with `Retry-After`.
     pub(crate) refused_cleanly: usize,
-    /// Answered with anything else.
+    /// Answered anything else.
     pub(crate) refused_uncleanly: usize,
     /// Not answered in time.
     pub(crate) timed_out: usize,
@@ -65,6 +67,12 @@ pub(crate) struct Volley {
     pub(crate) not_sent: usize,
     /// What was answered uncleanly or broke, and how often.
     pub(crate) complaints: BTreeMap<String, usize>,
+}
+
+/// Everything that one step measured.
+pub(crate) struct Volley {
+    /// What became of the requests.
+    pub(crate) counts: Counts,
     /// Microseconds from when it was due to its answer or its timeout, of what was accepted or timed out.
     pub(crate) latency: Histogram<u64>,
     /// Microseconds from when it was due to when the generator started it.
@@ -102,7 +110,7 @@ where
         volley.record(request);
     }
     let (start, not_sent) = pacer.await.context("the thread that starts requests failed")?;
-    volley.not_sent = not_sent;
+    volley.counts.not_sent = not_sent;
     volley.took = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(start));
     Ok(volley)
 }
@@ -145,14 +153,7 @@ impl Volley {
     fn new(due: usize) -> Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).context("cannot make a histogram");
         Ok(Self {
-            due,
-            accepted: 0,
-            refused_cleanly: 0,
-            refused_uncleanly: 0,
-            timed_out: 0,
-            broken: 0,
-            not_sent: 0,
-            complaints: BTreeMap::new(),
+            counts: Counts { due, ..Counts::default() },
             latency: histogram()?,
             lateness: histogram()?,
             took: Duration::ZERO,
@@ -166,27 +167,29 @@ impl Volley {
         self.lateness.saturating_record(micros(started.saturating_duration_since(due)));
         match reply.outcome {
             Outcome::Accepted => {
-                self.accepted += 1;
+                self.counts.accepted += 1;
                 self.latency.saturating_record(latency);
                 self.answers.push((number, reply.body));
             }
             Outcome::TimedOut => {
-                self.timed_out += 1;
+                self.counts.timed_out += 1;
                 // It took at least that long; leaving it out would flatter the server.
                 self.latency.saturating_record(latency);
             }
-            Outcome::RefusedCleanly => self.refused_cleanly += 1,
+            Outcome::RefusedCleanly => self.counts.refused_cleanly += 1,
             Outcome::RefusedUncleanly(what) => {
-                self.refused_uncleanly += 1;
-                self.complain(what);
+                self.counts.refused_uncleanly += 1;
+                self.counts.complain(what);
             }
             Outcome::Broken(what) => {
-                self.broken += 1;
-                self.complain(what);
+                self.counts.broken += 1;
+                self.counts.complain(what);
             }
         }
     }
+}
 
+impl Counts {
     fn complain(&mut self, what: String) {
         let full = self.complaints.len() >= MAX_COMPLAINTS && !self.complaints.contains_key(&what);
         *self.complaints.entry(if full { "others".to_owned() } else { what }).or_default() += 1;
@@ -226,7 +229,7 @@ mod tests {
             }
         });
         let volley = volley.await.unwrap();
-        assert_eq!(volley.accepted, due);
+        assert_eq!(volley.counts.accepted, due);
         // Whoever was due in the first 200 ms waited for 100 ms at least, on any machine: that is two thirds.
         assert!(
             volley.latency.value_at_quantile(0.5) >= 100_000,
@@ -256,8 +259,9 @@ mod tests {
         });
         let volley = volley.await.unwrap();
         let sent = counted.load(std::sync::atomic::Ordering::Relaxed);
-        assert_eq!((volley.accepted, volley.not_sent), (sent, 50 - sent));
-        assert!(volley.not_sent > 0 && sent >= 8, "{sent} sent");
+        let counts = volley.counts;
+        assert_eq!((counts.accepted, counts.not_sent), (sent, 50 - sent));
+        assert!(counts.not_sent > 0 && sent >= 8, "{sent} sent");
         assert!(opened.available_permits() > 0);
     }
 
@@ -276,18 +280,20 @@ mod tests {
             async move { reply(outcome) }
         });
         let volley = volley.await.unwrap();
-        let counts = [
-            volley.accepted,
-            volley.refused_cleanly,
-            volley.refused_uncleanly,
-            volley.timed_out,
-            volley.broken,
-            volley.not_sent,
-        ];
-        assert_eq!(counts, [1, 1, 1, 1, 1, 0]);
+        let complaints = [("500".to_owned(), 1), ("reset".to_owned(), 1)].into();
+        let once = Counts {
+            due: 5,
+            accepted: 1,
+            refused_cleanly: 1,
+            refused_uncleanly: 1,
+            timed_out: 1,
+            broken: 1,
+            not_sent: 0,
+            complaints,
+        };
+        assert_eq!(volley.counts, once);
         assert_eq!(volley.latency.len(), 2, "accepted and timed out");
         assert_eq!(volley.answers.len(), 1);
-        assert_eq!(volley.complaints.into_keys().collect::<Vec<_>>(), ["500", "reset"]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -295,7 +301,7 @@ mod tests {
         let volley = fire(vec![Duration::ZERO; 100], 100, |number| async move {
             reply(Outcome::RefusedUncleanly(format!("complaint {number}")))
         });
-        let complaints = volley.await.unwrap().complaints;
+        let complaints = volley.await.unwrap().counts.complaints;
         assert_eq!(complaints.len(), MAX_COMPLAINTS + 1);
         assert_eq!(complaints.values().sum::<usize>(), 100);
     }

@@ -2,8 +2,8 @@
 //!
 //! Map: [`arguments`] is the manual. [`schedule`] and [`plan`] say when and how much, [`load`] sends it and measures,
 //! [`target`] is what can be put under load and how its answers are verified, [`ledger`] and [`audit`] hold everything
-//! that was acknowledged against the final tree. [`primitives`] and [`ceiling`] say what the machine could do at best,
-//! [`report`] and [`plot`] what came of it.
+//! that was acknowledged against the final tree. [`fill`] makes large logs. [`primitives`] and [`ceiling`] say what the
+//! machine could do at best, [`report`] and [`plot`] what came of it.
 //!
 //! Invariants: requests leave on schedule and are timed from when they were due; nothing is prepared or verified while
 //! the clock runs; a single promise that does not hold makes the run fail.
@@ -13,6 +13,7 @@ mod audit;
 mod ceiling;
 mod cpu;
 mod drive;
+mod fill;
 mod http;
 mod instance;
 mod ledger;
@@ -29,9 +30,7 @@ mod target;
 mod trust;
 
 use std::io::Write as _;
-use std::num::NonZero;
 use std::process::ExitCode;
-use std::thread;
 
 use clap::Parser as _;
 
@@ -40,8 +39,7 @@ use crate::run::Verdict;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = arguments.load.threads.unwrap_or(cores / 2).max(1);
+    let threads = arguments.load.threads();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let verdict = match runtime {
         Ok(runtime) => runtime.block_on(run::run(arguments)),
@@ -50,15 +48,17 @@ fn main() -> ExitCode {
     match verdict {
         Ok(Verdict::Kept) => ExitCode::SUCCESS,
         Ok(Verdict::Broken(promises)) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "error: {promises} promises of the server do not hold, see above"
-            );
+            say(&format!("error: {promises} promises of the server do not hold, see above"));
             ExitCode::from(1)
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            say(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
+}
+
+/// Progress and complaints, on stderr: results alone go to stdout.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

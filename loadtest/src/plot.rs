@@ -50,7 +50,7 @@ fn latency(panel: &Panel<'_>, tested: &Tested) -> Result<()> {
     let (from, to) = bounds(tested.steps.iter().map(|step| step.offered));
     let caption = ("sans-serif", 16).into_font().color(&INK);
     let mut chart = ChartBuilder::on(panel)
-        .caption(format!("{}: latency from when it was due", tested.name), caption)
+        .caption(format!("{}: latency from when it was due", title(tested)), caption)
         .margin(12)
         .margin_right(24)
         .x_label_area_size(44)
@@ -91,7 +91,7 @@ fn rates(panel: &Panel<'_>, tested: &Tested) -> Result<()> {
         tested.steps.iter().map(|step| step.accepted_rate.max(refused(step))).fold(1.0, f64::max) * 1.25;
     let caption = ("sans-serif", 16).into_font().color(&INK);
     let mut chart = ChartBuilder::on(panel)
-        .caption(format!("{}: accepted, and not", tested.name), caption)
+        .caption(format!("{}: accepted, and not", title(tested)), caption)
         .margin(12)
         .margin_right(24)
         .x_label_area_size(44)
@@ -127,10 +127,18 @@ fn rates(panel: &Panel<'_>, tested: &Tested) -> Result<()> {
         .map_err(drawing)
 }
 
+/// Its name; and its size, where logs of several sizes are compared.
+fn title(tested: &Tested) -> String {
+    match tested.findings.to_the_first.and(tested.entries_before) {
+        Some(entries) => format!("{} from {entries} entries on", tested.name),
+        None => tested.name.to_owned(),
+    }
+}
+
 /// Requests that were refused, failed or were not sent, per second.
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
 fn refused(step: &Step) -> f64 {
-    step.due.saturating_sub(step.accepted) as f64 / step.seconds
+    step.counts.due.saturating_sub(step.counts.accepted) as f64 / step.seconds
 }
 
 /// A line's sample in the legend.
@@ -167,12 +175,14 @@ mod tests {
     use super::*;
     use crate::ledger::Ledger;
     use crate::report::tests::{PRIMITIVES, tested};
-    use crate::report::{Machine, Tested};
+    use crate::report::{Machine, Offered, Tested};
+
+    const OFFERED: Offered = Offered { arrivals: "even", in_flight: 1, timeout_seconds: 1.0, threads: 1 };
 
     fn report(tested: Vec<Tested>) -> Report {
         let machine = Machine { processor: "A & B <C>".to_owned(), cores: 2, load_average: Some(1.0) };
         let (began, against) = ("2026-01-01T00:00:00Z".to_owned(), "this machine".to_owned());
-        Report { version: "0", began, against, machine, primitives: PRIMITIVES, tested }
+        Report { version: "0", began, against, machine, primitives: PRIMITIVES, load: OFFERED, tested }
     }
 
     /// Tags that are opened and closed again, in order: enough to tell well-formed from broken.
@@ -212,7 +222,7 @@ mod tests {
     fn steps_without_an_answer_can_be_drawn() {
         let mut step = crate::report::tests::step(10.0, 0.0);
         step.latency_ms.max = 0.0;
-        let nothing = Tested::new("v1", None, vec![step], &Ledger::default());
+        let nothing = Tested::new("v1", None, None, vec![step], &Ledger::default());
         assert_well_formed(&svg(&report(vec![nothing])).unwrap());
         assert_well_formed(&svg(&report(Vec::new())).unwrap());
     }

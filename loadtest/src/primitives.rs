@@ -5,8 +5,10 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -44,6 +46,8 @@ pub(crate) struct Primitives {
     pub(crate) rsa2048_verify: f64,
     /// SHA-256 of an entry of [`ENTRY`] bytes.
     pub(crate) sha256_entry: f64,
+    /// Sending 1 MiB over a connection of loopback, what the kernel does in the sender's name included.
+    pub(crate) send_mib: f64,
     /// Median of an append of an entry with fdatasync in the server's folder, if that is on this machine.
     pub(crate) fdatasync_p50: Option<f64>,
 }
@@ -75,6 +79,7 @@ impl Primitives {
             ed25519_verify: best(|| ed25519_key.verify(&message, by_ed25519.as_ref()).is_ok())?,
             rsa2048_verify: best(|| rsa_key.verify(&message, &by_rsa).is_ok())?,
             sha256_entry: best(|| !digest(&SHA256, black_box(&entry)).as_ref().is_empty())?,
+            send_mib: send_mib()?,
             fdatasync_p50: folder.map(fdatasync).transpose()?,
         })
     }
@@ -96,6 +101,19 @@ fn best(mut call: impl FnMut() -> bool) -> Result<f64> {
     Ok(best)
 }
 
+/// Microseconds for a MiB, to a reader that lets it go.
+fn send_mib() -> Result<f64> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
+    let mut sender = TcpStream::connect(listener.local_addr()?)?;
+    let (mut receiver, _) = listener.accept()?;
+    let reader = thread::spawn(move || io::copy(&mut receiver, &mut io::sink()));
+    let bytes = vec![0x5A; 1 << 20];
+    let micros = best(|| sender.write_all(&bytes).is_ok());
+    drop(sender);
+    reader.join().map_err(|_| anyhow!("the reader on loopback failed"))??;
+    micros
+}
+
 fn cpu() -> Duration {
     crate::cpu::of_this_thread()
 }
@@ -103,7 +121,7 @@ fn cpu() -> Duration {
 /// Median of appending an entry and syncing it, in microseconds.
 fn fdatasync(folder: &Path) -> Result<f64> {
     let path = folder.join(".chancery-loadtest-fdatasync");
-    let tried = || -> std::io::Result<Vec<Duration>> {
+    let tried = || -> io::Result<Vec<Duration>> {
         let mut file = File::create(&path)?;
         let entry = [0x5A; ENTRY];
         let mut times = Vec::with_capacity(SYNCS);
@@ -139,9 +157,11 @@ mod tests {
             ed25519_verify,
             rsa2048_verify,
             sha256_entry,
+            send_mib,
             ..
         } = primitives;
-        for one in [p256_sign, p256_verify, ed25519_sign, ed25519_verify, rsa2048_verify, sha256_entry] {
+        let signatures = [p256_sign, p256_verify, ed25519_sign, ed25519_verify, rsa2048_verify];
+        for one in signatures.into_iter().chain([sha256_entry, send_mib]) {
             assert!(one > 0.0 && one.is_finite(), "{primitives:?}");
         }
         assert!(primitives.fdatasync_p50.is_some_and(|p50| p50 > 0.0));

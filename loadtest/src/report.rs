@@ -4,15 +4,15 @@ mod table;
 
 pub(crate) use self::table::HEAD;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::ceiling::{Cost, Operation};
+use crate::cpu::Usage;
 use crate::ledger::Ledger;
-use crate::load::Volley;
+use crate::load::{Counts, Volley};
 use crate::primitives::Primitives;
 
 /// A step in which the server keeps up: it accepts this share of what is offered.
@@ -33,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// What its primitives cost, in microseconds.
     pub(crate) primitives: Primitives,
+    /// How the load was offered.
+    pub(crate) load: Offered,
     /// Each thing that was under load.
     pub(crate) tested: Vec<Tested>,
 }
@@ -48,6 +50,19 @@ pub(crate) struct Machine {
     pub(crate) load_average: Option<f64>,
 }
 
+/// How the load was offered.
+#[derive(Serialize)]
+pub(crate) struct Offered {
+    /// `even`, or `poisson`.
+    pub(crate) arrivals: &'static str,
+    /// Most requests without an answer.
+    pub(crate) in_flight: usize,
+    /// After which a request counts as not answered.
+    pub(crate) timeout_seconds: f64,
+    /// Threads of the generator.
+    pub(crate) threads: usize,
+}
+
 /// One rate, for one span.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Step {
@@ -57,28 +72,19 @@ pub(crate) struct Step {
     pub(crate) accepted_rate: f64,
     /// Length of the step.
     pub(crate) seconds: f64,
-    /// Requests that were due.
-    pub(crate) due: usize,
-    /// Accepted.
-    pub(crate) accepted: usize,
-    /// Answered 429 or 503 with `Retry-After`.
-    pub(crate) refused_cleanly: usize,
-    /// Answered anything else.
-    pub(crate) refused_uncleanly: usize,
-    /// Not answered in time.
-    pub(crate) timed_out: usize,
-    /// Connections that failed.
-    pub(crate) broken: usize,
-    /// Not sent, because too many were in flight.
-    pub(crate) not_sent: usize,
-    /// What was answered uncleanly or broke, and how often.
-    pub(crate) complaints: BTreeMap<String, usize>,
+    /// What became of the requests.
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
     /// From when a request was due to its answer or timeout, in milliseconds.
     pub(crate) latency_ms: Latency,
     /// How late the generator itself was, 99th percentile in milliseconds.
     pub(crate) generator_late_p99_ms: f64,
     /// Processor time of the server for each accepted operation, in microseconds, refusals included.
     pub(crate) server_cpu_us: Option<f64>,
+    /// Bytes that the server read from disks for each accepted operation.
+    pub(crate) server_read_bytes: Option<f64>,
+    /// Bytes that it made the kernel write to disks for each, later or at once.
+    pub(crate) server_written_bytes: Option<f64>,
 }
 
 /// Percentiles.
@@ -99,8 +105,10 @@ pub(crate) struct Latency {
 /// One thing that was under load.
 #[derive(Serialize)]
 pub(crate) struct Tested {
-    /// Its name on the command line.
+    /// Its name on the command line, and the kind of read.
     pub(crate) name: &'static str,
+    /// Entries that the log had before, if it is one.
+    pub(crate) entries_before: Option<u64>,
     /// Steps, by offered rate.
     pub(crate) steps: Vec<Step>,
     /// What follows from them.
@@ -141,28 +149,38 @@ pub(crate) struct Findings {
     pub(crate) p99_near_80_percent_in_fdatasyncs: Option<f64>,
     /// Past saturation: the lowest accepted rate over the peak. None if no step went past it.
     pub(crate) past_saturation: Option<f64>,
+    /// What it costs in comparison with the same on the first log of the run, which had another size.
+    pub(crate) to_the_first: Option<Growth>,
+}
+
+/// A log of one size compared with one of another: 1 is no difference.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Growth {
+    /// Entries that the other log had.
+    pub(crate) entries: Option<u64>,
+    /// Server processor time for one operation, over that of the other.
+    pub(crate) cpu: Option<f64>,
+    /// Idle median latency, over that of the other.
+    pub(crate) idle_p50: f64,
 }
 
 impl Step {
-    /// What a volley of `span` shows, when the server used `cpu`.
-    pub(crate) fn new(span: Duration, volley: &Volley, cpu: Option<Duration>) -> Self {
+    /// What a volley of `span` shows, when it took the server `used`.
+    pub(crate) fn new(span: Duration, volley: &Volley, used: Option<Usage>) -> Self {
+        let counts = &volley.counts;
+        let used = used.filter(|_| counts.accepted >= ENOUGH);
         let took = volley.took.max(span).as_secs_f64();
-        let per_operation = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count(volley.accepted);
+        let each = |sum: f64| sum / count(counts.accepted);
         Self {
-            offered: count(volley.due) / span.as_secs_f64(),
-            accepted_rate: count(volley.accepted) / took,
+            offered: count(counts.due) / span.as_secs_f64(),
+            accepted_rate: count(counts.accepted) / took,
             seconds: span.as_secs_f64(),
-            due: volley.due,
-            accepted: volley.accepted,
-            refused_cleanly: volley.refused_cleanly,
-            refused_uncleanly: volley.refused_uncleanly,
-            timed_out: volley.timed_out,
-            broken: volley.broken,
-            not_sent: volley.not_sent,
-            complaints: volley.complaints.clone(),
+            counts: counts.clone(),
             latency_ms: Latency::of(&volley.latency),
             generator_late_p99_ms: quantile(&volley.lateness, 0.99),
-            server_cpu_us: cpu.filter(|_| volley.accepted >= ENOUGH).map(per_operation),
+            server_cpu_us: used.map(|used| each(used.processor.as_secs_f64() * 1e6)),
+            server_read_bytes: used.map(|used| each(bytes(used.read))),
+            server_written_bytes: used.map(|used| each(bytes(used.written))),
         }
     }
 
@@ -188,6 +206,7 @@ impl Tested {
     /// Steps and ledger of a target.
     pub(crate) fn new(
         name: &'static str,
+        entries_before: Option<u64>,
         operation: Option<Operation>,
         mut steps: Vec<Step>,
         ledger: &Ledger,
@@ -195,6 +214,7 @@ impl Tested {
         steps.sort_by(|a, b| a.offered.total_cmp(&b.offered));
         Self {
             name,
+            entries_before,
             findings: Findings::default(),
             steps,
             verified: ledger.verified,
@@ -209,6 +229,20 @@ impl Tested {
     /// Draws the conclusions, on a machine with these primitives.
     pub(crate) fn conclude(&mut self, primitives: &Primitives) {
         self.findings = Findings::of(&self.steps, self.operation, primitives);
+    }
+
+    /// Compares each with the first of the same name, which was of another size: what a log's growth costs.
+    pub(crate) fn compare(all: &mut [Self]) {
+        for at in 1..all.len() {
+            let (before, [this, ..]) = all.split_at_mut(at) else { continue };
+            let Some(first) = before.iter().find(|first| first.name == this.name) else { continue };
+            let growth = Growth {
+                entries: first.entries_before,
+                cpu: this.findings.cpu_us.zip(first.findings.cpu_us).map(|(own, first)| own / first),
+                idle_p50: this.findings.idle_p50_ms / first.findings.idle_p50_ms,
+            };
+            this.findings.to_the_first = Some(growth);
+        }
     }
 }
 
@@ -238,6 +272,7 @@ impl Findings {
                 .zip(sync_ms)
                 .map(|(step, sync)| step.latency_ms.p99 / sync),
             past_saturation: past.map(|step| step.accepted_rate / peak_rate).reduce(f64::min),
+            to_the_first: None,
         }
     }
 }
@@ -249,6 +284,11 @@ fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a step moves far less than 2^52 bytes")]
+fn bytes(n: u64) -> f64 {
+    n as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]

@@ -15,17 +15,19 @@ use crate::arguments::{Arguments, Command, Load, Service, Tokens, Which};
 use crate::audit::Tiles;
 use crate::ceiling::Operation;
 use crate::drive::{Offer, drive};
+use crate::fill::fill;
 use crate::instance::Instance;
 use crate::primitives::Primitives;
-use crate::report::{HEAD, Machine, Report, Step, Tested};
+use crate::report::{HEAD, Machine, Offered, Report, Step, Tested};
+use crate::schedule::Spacing;
 use crate::submitter::Submitter;
 use crate::target::certificates::{Certificates, TokenSource, certified_submitter};
-use crate::target::reads::Reads;
+use crate::target::reads::{Kind, Reads};
 use crate::target::rekor_v1::{RekorV1, RekorV1Log};
 use crate::target::rekor_v2::RekorV2;
 use crate::target::timestamps::Timestamps;
 use crate::trust::{self, LogKeys};
-use crate::{http, plot};
+use crate::{http, plot, say};
 
 /// Whether the server's promises hold.
 pub(crate) enum Verdict {
@@ -42,11 +44,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict> {
     let machine = Machine::this();
     let client = http::client(load.timeout)?;
     let (against, primitives, mut tested) = match command {
-        Command::Own { only, own_ca, binaries, folder } => {
+        Command::Fill { instance, log, entries } => {
+            let filled = fill(&instance, &log, entries, say).await?;
+            writeln!(std::io::stdout(), "log `{log}`: {filled}")?;
+            return Ok(Verdict::Kept);
+        }
+        Command::Own { only, own_ca, binaries, folder, prefill, reading } => {
             let binaries = binaries.map_or_else(beside_this_program, Ok)?;
             let folder = folder.unwrap_or_else(std::env::temp_dir);
-            let instance = Instance::start(&binaries, &folder, own_ca, &client).await?;
-            own(&client, &load, &only, &instance, own_ca).await?
+            let targets = Targets { only, certified: own_ca, kinds: reading.kinds };
+            let sizes = if prefill.is_empty() { vec![None] } else { prefill.into_iter().map(Some).collect() };
+            let (mut primitives, mut tested) = (None, Vec::new());
+            for size in sizes {
+                let instance = Instance::start(&binaries, &folder, own_ca, size, &client).await?;
+                if primitives.is_none() {
+                    primitives = Some(measure(Some(instance.folder())).await?);
+                }
+                tested.extend(own(&client, &load, &targets, &instance).await?);
+            }
+            let primitives = primitives.context("there is at least one size")?;
+            ("chancery-server on this machine".to_owned(), primitives, tested)
         }
         Command::V1 { service, tokens, tiles } => {
             let tiles = tiles.map_or_else(|| format!("{}/rekor-v1", service.url()), String::from);
@@ -63,15 +80,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict> {
             single(&client, &load, service, Which::Ca, &extra).await?
         }
         Command::Tsa { service } => single(&client, &load, service, Which::Tsa, &Extra::default()).await?,
-        Command::Reads { service, tiles } => {
-            let extra = Extra { tiles: tiles.map(String::from), ..Extra::default() };
+        Command::Reads { service, tiles, reading } => {
+            let extra = Extra { tiles: tiles.map(String::from), kinds: reading.kinds, ..Extra::default() };
             single(&client, &load, service, Which::Reads, &extra).await?
         }
     };
     for tested in &mut tested {
         tested.conclude(&primitives);
     }
-    let report = Report { version: env!("CARGO_PKG_VERSION"), began, against, machine, primitives, tested };
+    Tested::compare(&mut tested);
+    let (version, offered) = (env!("CARGO_PKG_VERSION"), offered(&load));
+    let report = Report { version, began, against, machine, primitives, load: offered, tested };
     write(&report, &load)?;
     Ok(match report.tested.iter().map(|tested| tested.breaches).sum() {
         0 => Verdict::Kept,
@@ -87,13 +106,15 @@ struct Extra {
     tokens: Option<TokenSource>,
     /// Whether entries are signed with a certificate of the server's authority.
     certified: bool,
+    /// What is read.
+    kinds: Vec<Kind>,
 }
 
 impl Extra {
     /// For entries of a log with these tiles; certified if there are tokens.
     fn entries(tiles: String, tokens: Tokens) -> Result<Self> {
         let tokens = tokens.any().then(|| token_source(tokens)).transpose()?;
-        Ok(Self { tiles: Some(tiles), ct_log: None, certified: tokens.is_some(), tokens })
+        Ok(Self { tiles: Some(tiles), certified: tokens.is_some(), tokens, ..Self::default() })
     }
 
     async fn submitter(&self, client: &Client, url: &str) -> Result<Submitter> {
@@ -119,21 +140,25 @@ async fn single(
     let primitives = measure(service.disk.as_deref()).await?;
     let offer = offer(load, service.pid);
     let tested = one(client, &url, which, &keyring, &offer, extra).await?;
-    Ok((url, primitives, vec![tested]))
+    Ok((url, primitives, tested))
 }
 
-/// All targets, or those in `only`, on a server of our own.
-async fn own(
-    client: &Client,
-    load: &Load,
-    only: &[Which],
-    instance: &Instance,
+/// What is put under load on a server of our own.
+struct Targets {
+    /// These; if empty, all that the server has.
+    only: Vec<Which>,
+    /// Whether entries are signed with a certificate of the server's authority.
     certified: bool,
-) -> Result<Found> {
+    /// What is read.
+    kinds: Vec<Kind>,
+}
+
+/// The targets on a server of our own.
+async fn own(client: &Client, load: &Load, targets: &Targets, instance: &Instance) -> Result<Vec<Tested>> {
     let url = instance.url();
     let keyring = trust::keyring(client, url, None).await?;
-    let primitives = measure(Some(instance.folder())).await?;
     let offer = offer(load, Some(instance.server_id()));
+    let Targets { only, certified, kinds } = targets;
     let mut tested = Vec::new();
     for which in Which::ALL {
         if (only.is_empty() && has(&keyring, which)) || only.contains(&which) {
@@ -142,12 +167,12 @@ async fn own(
                 Which::V2 => Some(url.to_owned()),
                 _ => None,
             };
-            let ct_log = Some(format!("{url}/ct"));
-            let extra = Extra { tiles, ct_log, tokens: Some(instance.tokens()), certified };
-            tested.push(one(client, url, which, &keyring, &offer, &extra).await?);
+            let (ct_log, tokens) = (Some(format!("{url}/ct")), Some(instance.tokens()));
+            let extra = Extra { tiles, ct_log, tokens, certified: *certified, kinds: kinds.clone() };
+            tested.extend(one(client, url, which, &keyring, &offer, &extra).await?);
         }
     }
-    Ok(("chancery-server on this machine".to_owned(), primitives, tested))
+    Ok(tested)
 }
 
 /// Whether a server with this keyring has the target.
@@ -169,11 +194,13 @@ async fn one(
     keyring: &Keyring,
     offer: &Offer,
     extra: &Extra,
-) -> Result<Tested> {
+) -> Result<Vec<Tested>> {
     let tiles = extra.tiles.as_deref().unwrap_or(url);
     let v1 = || Ok::<_, anyhow::Error>(RekorV1Log::new(client.clone(), url, LogKeys::rekor_v1(keyring)?));
-    say(&format!("{which:?} of {url}\n{HEAD}").to_lowercase());
-    match which {
+    if which != Which::Reads {
+        say(&format!("{which:?} of {url}\n{HEAD}").to_lowercase());
+    }
+    let tested = match which {
         Which::V1 => {
             let target = RekorV1::new(v1()?, tiles, extra.submitter(client, url).await?).await?;
             drive("v1", Some(Operation::RekorV1), target, client, offer, tell).await
@@ -194,22 +221,50 @@ async fn one(
             let target = Timestamps::new(&format!("{url}/api/v1/timestamp"), keyring)?;
             drive("tsa", Some(Operation::Timestamp), target, client, offer, tell).await
         }
-        Which::Reads => {
-            let prefix = match &extra.tiles {
-                Some(prefix) => prefix.clone(),
-                None if Tiles::new(client.clone(), url).checkpoint().await?.is_some() => url.to_owned(),
-                None => format!("{url}/rekor-v1"),
-            };
-            let v1 = if has(keyring, Which::V1) { Some(v1()?) } else { None };
-            let target = Reads::new(Tiles::new(client.clone(), &prefix), &prefix, v1).await?;
-            drive("reads", None, target, client, offer, tell).await
-        }
+        Which::Reads => return reads(client, url, keyring, offer, extra).await,
+    };
+    Ok(vec![tested?])
+}
+
+/// Every kind of reads that was asked for, one after the other.
+async fn reads(
+    client: &Client,
+    url: &str,
+    keyring: &Keyring,
+    offer: &Offer,
+    extra: &Extra,
+) -> Result<Vec<Tested>> {
+    let prefix = match &extra.tiles {
+        Some(prefix) => prefix.clone(),
+        None if Tiles::new(client.clone(), url).checkpoint().await?.is_some() => url.to_owned(),
+        None => format!("{url}/rekor-v1"),
+    };
+    let mut tested = Vec::new();
+    for kind in &extra.kinds {
+        say(&format!("{} of {url}\n{HEAD}", kind.title()));
+        let v1 = if has(keyring, Which::V1) {
+            Some(RekorV1Log::new(client.clone(), url, LogKeys::rekor_v1(keyring)?))
+        } else {
+            None
+        };
+        let target = Reads::new(*kind, Tiles::new(client.clone(), &prefix), &prefix, v1).await?;
+        tested.push(drive(kind.title(), target.operation(), target, client, offer, tell).await?);
     }
+    Ok(tested)
 }
 
 fn offer(load: &Load, server: Option<u32>) -> Offer {
     let (plan, spacing) = (load.plan(), load.spacing());
     Offer { plan, span: load.seconds, spacing, in_flight: load.in_flight, server }
+}
+
+fn offered(load: &Load) -> Offered {
+    let arrivals = match load.spacing() {
+        Spacing::Even => "even",
+        Spacing::Poisson => "poisson",
+    };
+    let timeout_seconds = load.timeout.as_secs_f64();
+    Offered { arrivals, in_flight: load.in_flight, timeout_seconds, threads: load.threads() }
 }
 
 fn token_source(tokens: Tokens) -> Result<TokenSource> {
@@ -246,13 +301,8 @@ impl Machine {
     }
 }
 
-/// Progress, on stderr: results alone go to stdout.
 fn tell(step: &Step) {
     say(&step.to_string());
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn write(report: &Report, load: &Load) -> Result<()> {

@@ -34,6 +34,11 @@ pub(crate) trait Target: Send + Sync + 'static {
     /// Verifies the answer to an accepted request as far as it goes by itself, offline.
     fn verify(&self, shot: &Self::Shot, answer: &[u8]) -> Result<Acknowledged>;
 
+    /// Entries that the log had when the run began, if the target is a log.
+    fn entries(&self) -> Option<u64> {
+        None
+    }
+
     /// Holds all acknowledgements against the server's final state. What does not hold goes into the ledger; an error
     /// means that it could not be found out.
     fn audit(&self, ledger: &mut Ledger) -> impl Future<Output = Result<()>> + Send;

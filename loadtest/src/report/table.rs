@@ -9,7 +9,7 @@ pub(crate) const HEAD: &str = " offered/s accepted/s    p50 ms    p99 ms  p99.9 
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let latency = &self.latency_ms;
+        let (latency, counts) = (&self.latency_ms, &self.counts);
         write!(
             f,
             "{:>10.1} {:>10.1} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8.2} {:>7}",
@@ -19,11 +19,11 @@ impl fmt::Display for Step {
             latency.p99,
             latency.p999,
             latency.max,
-            self.refused_cleanly,
-            self.refused_uncleanly,
-            self.timed_out,
-            self.broken,
-            self.not_sent,
+            counts.refused_cleanly,
+            counts.refused_uncleanly,
+            counts.timed_out,
+            counts.broken,
+            counts.not_sent,
             self.generator_late_p99_ms,
             self.server_cpu_us.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.0}")),
         )
@@ -40,13 +40,14 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "primitives, µs: P-256 sign {:.1}, verify {:.1}; Ed25519 sign {:.1}, verify {:.1}; RSA-2048 verify {:.1}; SHA-256 \
-             of 3.2 KB {:.2}; fdatasync p50 {}",
+             of 3.2 KB {:.2}; sending 1 MiB {:.0}; fdatasync p50 {}",
             primitives.p256_sign,
             primitives.p256_verify,
             primitives.ed25519_sign,
             primitives.ed25519_verify,
             primitives.rsa2048_verify,
             primitives.sha256_entry,
+            primitives.send_mib,
             primitives.fdatasync_p50.map_or_else(|| "unknown".to_owned(), |p50| format!("{p50:.0}")),
         )?;
         self.tested.iter().try_for_each(|tested| write!(f, "\n{tested}"))
@@ -55,21 +56,26 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Tested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n{HEAD}", self.name)?;
+        match self.entries_before {
+            Some(entries) => writeln!(f, "{}, from {entries} entries on\n{HEAD}", self.name)?,
+            None => writeln!(f, "{}\n{HEAD}", self.name)?,
+        }
         for step in &self.steps {
             writeln!(f, "{step}")?;
-            for (what, times) in &step.complaints {
+            for (what, times) in &step.counts.complaints {
                 writeln!(f, "           {times} × {what}")?;
             }
         }
         self.write_findings(f)?;
-        writeln!(
-            f,
-            "  verified: {} acknowledgements; {} entries found in the final tree, which extends all {} signed heads",
-            self.verified,
-            self.entries_in_final_tree.saturating_sub(self.breaches),
-            self.heads
-        )?;
+        write!(f, "  verified: {} answers", self.verified)?;
+        if self.entries_in_final_tree > 0 {
+            let found = self.entries_in_final_tree.saturating_sub(self.breaches);
+            write!(f, "; {found} entries found in the final tree")?;
+        }
+        if self.heads > 0 {
+            write!(f, "; {} signed heads agree", self.heads)?;
+        }
+        writeln!(f)?;
         if self.breaches > 0 {
             writeln!(f, "  BROKEN: {} promises do not hold:", self.breaches)?;
             self.breaches_told.iter().try_for_each(|what| writeln!(f, "    {what}"))?;
@@ -102,6 +108,13 @@ impl Tested {
                 )?;
             }
             writeln!(f)?;
+        }
+        if let Some(growth) = findings.to_the_first {
+            write!(f, "  to the log of {} entries:", growth.entries.unwrap_or_default())?;
+            if let Some(cpu) = growth.cpu {
+                write!(f, " {cpu:.2} × the processor time,")?;
+            }
+            writeln!(f, " {:.2} × the idle p50", growth.idle_p50)?;
         }
         write!(f, "  idle p50: {:.2} ms", findings.idle_p50_ms)?;
         if let Some(beyond) = findings.idle_beyond_two_fdatasyncs_ms {

@@ -9,6 +9,7 @@ pub(crate) const PRIMITIVES: Primitives = Primitives {
     ed25519_verify: 44.0,
     rsa2048_verify: 23.0,
     sha256_entry: 2.5,
+    send_mib: 200.0,
     fdatasync_p50: Some(1500.0),
 };
 
@@ -18,24 +19,19 @@ pub(crate) fn step(offered: f64, accepted_rate: f64) -> Step {
         offered,
         accepted_rate,
         seconds: 1.0,
-        due: 1000,
-        accepted: 1000,
-        refused_cleanly: 0,
-        refused_uncleanly: 0,
-        timed_out: 0,
-        broken: 0,
-        not_sent: 0,
-        complaints: BTreeMap::new(),
+        counts: Counts { due: 1000, accepted: 1000, ..Counts::default() },
         latency_ms: Latency { p50: 4.0, p90: 5.0, p99: 15.0, p999: 20.0, max: 30.0 },
         generator_late_p99_ms: 0.1,
         server_cpu_us: Some(196.5),
+        server_read_bytes: None,
+        server_written_bytes: None,
     }
 }
 
 /// A server that does 1000 per second and breaks down a little past that.
 pub(crate) fn tested() -> Tested {
     let steps = vec![step(2000.0, 900.0), step(10.0, 10.0), step(800.0, 800.0), step(1500.0, 1000.0)];
-    let mut tested = Tested::new("v2", Some(Operation::RekorV2), steps, &Ledger::default());
+    let mut tested = Tested::new("v2", Some(1000), Some(Operation::RekorV2), steps, &Ledger::default());
     tested.conclude(&PRIMITIVES);
     tested
 }
@@ -76,10 +72,45 @@ fn a_server_that_was_never_saturated_has_no_figure_past_saturation() {
 fn the_text_says_the_ratios_and_every_breach() {
     let mut ledger = Ledger::default();
     ledger.breach("entry 7 is gone".to_owned());
-    let mut tested = Tested::new("v2", Some(Operation::RekorV2), vec![step(10.0, 10.0)], &ledger);
+    let mut tested = Tested::new("v2", Some(1000), Some(Operation::RekorV2), vec![step(10.0, 10.0)], &ledger);
     tested.conclude(&PRIMITIVES);
     let text = tested.to_string();
     for part in ["50 % of the ceiling", "2 fdatasyncs + 1.00 ms", "BROKEN: 1 promises", "entry 7 is gone"] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
+}
+
+#[test]
+fn a_log_is_compared_with_the_first_of_its_name() {
+    let large = |cpu| {
+        let mut one = step(10.0, 10.0);
+        (one.server_cpu_us, one.latency_ms.p50) = (Some(cpu), 5.0);
+        Tested::new("v2", Some(10_000_000), Some(Operation::RekorV2), vec![one], &Ledger::default())
+    };
+    let other = Tested::new("reads", None, None, vec![step(10.0, 10.0)], &Ledger::default());
+    let mut all = [tested(), other, large(209.0)];
+    for tested in &mut all {
+        tested.conclude(&PRIMITIVES);
+    }
+    Tested::compare(&mut all);
+    let [first, other, second] = all;
+    assert_eq!((first.findings.to_the_first, other.findings.to_the_first), (None, None));
+    let growth = second.findings.to_the_first.unwrap();
+    assert_eq!((growth.entries, growth.idle_p50), (Some(1000), 1.25));
+    assert!((growth.cpu.unwrap() - 209.0 / 196.5).abs() < 1e-9, "{growth:?}");
+    let text = second.to_string();
+    let parts = [
+        "v2, from 10000000 entries on",
+        "to the log of 1000 entries: 1.06 × the processor time, 1.25 × the idle",
+    ];
+    for part in parts {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+#[test]
+fn what_has_no_entries_says_nothing_of_a_tree() {
+    let ledger = Ledger { verified: 12, ..Ledger::default() };
+    let text = Tested::new("tsa", None, None, vec![step(10.0, 10.0)], &ledger).to_string();
+    assert!(text.contains("verified: 12 answers\n"), "{text}");
 }

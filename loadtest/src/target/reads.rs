@@ -1,7 +1,9 @@
 //! Reads: hash tiles, entry bundles and the checkpoint of a log's C2SP face, and entries of a Rekor v1 log by id.
 //!
 //! What a tile holds never changes, so each is read once before the clock starts, its hashes compared with those of
-//! its bundle's entries, and every later read must give the same bytes.
+//! its bundle's entries, and every later read must give the same bytes, packed or not.
+
+use std::io::Read as _;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -9,22 +11,59 @@ use chancery_tlog::checkpoint::Checkpoint;
 use chancery_tlog::merkle::leaf_hash;
 use chancery_tlog::note::Note;
 use chancery_tlog::tile::{TILE_WIDTH, Tile, TileKind, decode_bundle};
+use clap::ValueEnum;
+use flate2::read::MultiGzDecoder;
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
 use reqwest::{Method, Request};
 use url::Url;
 
 use super::Target;
 use super::rekor_v1::RekorV1Log;
 use crate::audit::{Tiles, width};
+use crate::ceiling::Operation;
 use crate::ledger::{Acknowledged, Ledger};
 
 /// Tiles, and entries, that are read over and over.
 const SAMPLE: u64 = 64;
 
+/// A kind of read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// A tenth checkpoints, and of the rest half tiles and bundles, half entries by id if there are any
+    Mix,
+    /// The checkpoint
+    Checkpoint,
+    /// Hash tiles of level 0
+    Hashes,
+    /// Entry bundles
+    Bundles,
+    /// Entry bundles, packed by gzip
+    Packed,
+    /// Entries of a Rekor v1 log by their ids
+    Entries,
+}
+
+impl Kind {
+    /// What it is called in a report.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Mix => "reads",
+            Self::Checkpoint => "reads: checkpoint",
+            Self::Hashes => "reads: hashes",
+            Self::Bundles => "reads: bundles",
+            Self::Packed => "reads: packed",
+            Self::Entries => "reads: entries",
+        }
+    }
+}
+
 /// Reads of a log.
 pub(crate) struct Reads {
+    kind: Kind,
     checkpoint: Url,
     size: u64,
-    tiles: Vec<(Url, Bytes)>,
+    hashes: Vec<(Url, Bytes)>,
+    bundles: Vec<(Url, Bytes)>,
     entries: Vec<Url>,
     v1: Option<RekorV1Log>,
 }
@@ -34,15 +73,19 @@ pub(crate) struct Reads {
 pub(crate) enum Read {
     /// The checkpoint.
     Checkpoint,
-    /// A tile or bundle of the sample.
-    Tile(usize),
+    /// A hash tile of the sample.
+    Hashes(usize),
+    /// A bundle of the sample.
+    Bundle(usize),
+    /// The same, packed.
+    Packed(usize),
     /// An entry of the sample by its id.
     Entry(usize),
 }
 
 impl Reads {
-    /// Reads of the log whose tiles are under `prefix`; and by id, if there is one, of a Rekor v1 log.
-    pub(crate) async fn new(tiles: Tiles, prefix: &str, v1: Option<RekorV1Log>) -> Result<Self> {
+    /// Reads of this kind of the log whose tiles are under `prefix`; and by id, if there is one, of a Rekor v1 log.
+    pub(crate) async fn new(kind: Kind, tiles: Tiles, prefix: &str, v1: Option<RekorV1Log>) -> Result<Self> {
         let checkpoint = Url::parse(&format!("{}/checkpoint", prefix.trim_end_matches('/')))?;
         let note = tiles
             .checkpoint()
@@ -50,24 +93,51 @@ impl Reads {
             .with_context(|| format!("no log at {checkpoint}: say where with `--tiles`"))?;
         let size = read_checkpoint(note.as_bytes())?;
         ensure!(size > 0, "the log at {checkpoint} is empty: there is nothing to read");
-        let sample = sample(&tiles, size).await?;
+        let (hashes, bundles) = sample(&tiles, size).await?;
         let entries = match &v1 {
             Some(log) => entries(log).await?,
             None => Vec::new(),
         };
-        Ok(Self { checkpoint, size, tiles: sample, entries, v1 })
+        ensure!(kind != Kind::Entries || !entries.is_empty(), "the server has no Rekor v1 log with entries");
+        Ok(Self { kind, checkpoint, size, hashes, bundles, entries, v1 })
+    }
+
+    /// What has a ceiling: a single kind. A packed bundle is sent as the bytes that the server makes of it, which are not
+    /// known, so it has none.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        let mean = |tiles: &[(Url, Bytes)]| {
+            tiles.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() / tiles.len().max(1)
+        };
+        match self.kind {
+            Kind::Mix | Kind::Packed => None,
+            Kind::Checkpoint => Some(Operation::Read { bytes: 0 }),
+            Kind::Hashes => Some(Operation::Read { bytes: mean(&self.hashes) }),
+            Kind::Bundles => Some(Operation::Read { bytes: mean(&self.bundles) }),
+            Kind::Entries => Some(Operation::ReadEntry),
+        }
+    }
+
+    fn mixed(&self, n: usize) -> Read {
+        match (n % 10, self.entries.len()) {
+            (0, _) => Read::Checkpoint,
+            (part, entries) if part % 2 == 0 && entries > 0 => Read::Entry(n / 2 % entries),
+            _ if (n / 2).is_multiple_of(2) => Read::Hashes(n / 4 % self.hashes.len()),
+            _ => Read::Bundle(n / 4 % self.bundles.len()),
+        }
     }
 }
 
 impl Target for Reads {
     type Shot = Read;
 
-    /// A tenth checkpoints, and of the rest half tiles and half entries.
     async fn prepare(&self, count: usize) -> Result<Vec<Read>> {
-        let read = |n: usize| match (n % 10, self.entries.len()) {
-            (0, _) => Read::Checkpoint,
-            (part, entries) if part % 2 == 0 && entries > 0 => Read::Entry(n / 2 % entries),
-            _ => Read::Tile(n / 2 % self.tiles.len()),
+        let read = |n: usize| match self.kind {
+            Kind::Mix => self.mixed(n),
+            Kind::Checkpoint => Read::Checkpoint,
+            Kind::Hashes => Read::Hashes(n % self.hashes.len()),
+            Kind::Bundles => Read::Bundle(n % self.bundles.len()),
+            Kind::Packed => Read::Packed(n % self.bundles.len()),
+            Kind::Entries => Read::Entry(n % self.entries.len()),
         };
         Ok((0..count).map(read).collect())
     }
@@ -75,16 +145,23 @@ impl Target for Reads {
     fn request(&self, shot: &Read) -> Request {
         let url = match shot {
             Read::Checkpoint => &self.checkpoint,
-            Read::Tile(n) => &self.tiles[*n].0,
+            Read::Hashes(n) => &self.hashes[*n].0,
+            Read::Bundle(n) | Read::Packed(n) => &self.bundles[*n].0,
             Read::Entry(n) => &self.entries[*n],
         };
-        Request::new(Method::GET, url.clone())
+        let mut request = Request::new(Method::GET, url.clone());
+        if let Read::Packed(_) = shot {
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        request
     }
 
     fn verify(&self, shot: &Read, answer: &[u8]) -> Result<Acknowledged> {
         match shot {
             Read::Checkpoint => ensure!(read_checkpoint(answer)? >= self.size, "the log has shrunk"),
-            Read::Tile(n) => ensure!(self.tiles[*n].1 == answer, "{} has changed", self.tiles[*n].0),
+            Read::Hashes(n) => same(&self.hashes[*n], answer)?,
+            Read::Bundle(n) => same(&self.bundles[*n], answer)?,
+            Read::Packed(n) => same(&self.bundles[*n], &unpacked(answer, self.bundles[*n].1.len())?)?,
             Read::Entry(n) => {
                 let log = self.v1.as_ref().context("entries are read of a Rekor v1 log")?;
                 let entry = log.entry(answer)?;
@@ -94,6 +171,10 @@ impl Target for Reads {
             }
         }
         Ok(Acknowledged::default())
+    }
+
+    fn entries(&self) -> Option<u64> {
+        Some(self.size)
     }
 
     /// Every read was compared with what it must be already.
@@ -106,10 +187,28 @@ fn read_checkpoint(note: &[u8]) -> Result<u64> {
     Ok(Checkpoint::parse(Note::parse(note)?.text())?.size)
 }
 
-/// The last tiles of the log with their bundles, compared with each other.
-async fn sample(tiles: &Tiles, size: u64) -> Result<Vec<(Url, Bytes)>> {
+fn same((url, known): &(Url, Bytes), answer: &[u8]) -> Result<()> {
+    ensure!(known == answer, "{url} has changed");
+    Ok(())
+}
+
+/// What was packed, if it is no more than a little over what it should be.
+fn unpacked(packed: &[u8], expected: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected);
+    MultiGzDecoder::new(packed)
+        .take(expected as u64 + 1)
+        .read_to_end(&mut bytes)
+        .context("not packed by gzip")?;
+    Ok(bytes)
+}
+
+/// Tiles with their addresses.
+type Sample = Vec<(Url, Bytes)>;
+
+/// The last hash tiles of the log and their bundles, compared with each other.
+async fn sample(tiles: &Tiles, size: u64) -> Result<(Sample, Sample)> {
     let count = size.div_ceil(TILE_WIDTH);
-    let mut sample = Vec::new();
+    let (mut hash_tiles, mut bundles) = (Vec::new(), Vec::new());
     for index in count.saturating_sub(SAMPLE)..count {
         let width = width(size, index);
         let hashes = Tile { kind: TileKind::Hashes { level: 0 }, index, width };
@@ -118,10 +217,10 @@ async fn sample(tiles: &Tiles, size: u64) -> Result<Vec<(Url, Bytes)>> {
         let leaves: Vec<u8> =
             decode_bundle(&bundle_read)?.into_iter().flat_map(|entry| *leaf_hash(entry).as_bytes()).collect();
         ensure!(leaves == hashes_read, "{} is not of the entries in {}", hashes.path(), bundle.path());
-        sample.push((Url::parse(&tiles.url(hashes))?, hashes_read));
-        sample.push((Url::parse(&tiles.url(bundle))?, bundle_read));
+        hash_tiles.push((Url::parse(&tiles.url(hashes))?, hashes_read));
+        bundles.push((Url::parse(&tiles.url(bundle))?, bundle_read));
     }
-    Ok(sample)
+    Ok((hash_tiles, bundles))
 }
 
 /// Where the last entries of the log are read by their ids.

@@ -227,6 +227,10 @@ impl Target for RekorV1 {
         Ok(Acknowledged { leaf: Some(leaf), head: Some(head) })
     }
 
+    fn entries(&self) -> Option<u64> {
+        Some(self.start.size)
+    }
+
     async fn audit(&self, ledger: &mut Ledger) -> Result<()> {
         let last = self.log.head().await.context("the log's head after the run")?;
         ledger.saw(last);

@@ -114,6 +114,10 @@ impl Target for RekorV2 {
         Ok(Acknowledged { leaf: Some(Leaf { hash, index: Some(index) }), head: Some(head) })
     }
 
+    fn entries(&self) -> Option<u64> {
+        Some(self.start.size)
+    }
+
     async fn audit(&self, ledger: &mut Ledger) -> Result<()> {
         let last = published(&self.tiles, &self.keys).await.context("the log's head after the run")?;
         ledger.saw(last);
