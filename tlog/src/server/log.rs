@@ -17,12 +17,12 @@ use self::disk::DiskWatch;
 pub use self::error::{AddError, Fatal, OpenError, ProofReadError};
 use super::meters::{Look, Meters};
 use super::pool::Pool;
-use super::round::{Answer, Face, Published, Tree, restore};
+use super::round::{Answer, Face, Published, Tree, restore, restore_ended};
 pub use super::sequencer::Sequencer;
 use super::store::{Head, Store, StoreError};
 use crate::checkpoint::Origin;
 use crate::clock::{Clock, Timestamp};
-use crate::key::Signer;
+use crate::key::{PublicKey, Signer};
 use crate::merkle::{Hash, leaf_hash};
 use crate::tile::MAX_ENTRY;
 
@@ -117,6 +117,7 @@ pub(super) struct Shared {
     pub(super) published: ArcSwap<Published>,
     pub(super) meters: Meters,
     disk: DiskWatch,
+    ended: bool,
 }
 
 impl Log {
@@ -152,22 +153,31 @@ impl Log {
     ) -> Result<(Self, Sequencer), OpenError> {
         let face = Face::new(settings.origin.clone(), signer)?;
         let (tree, published) = restore(&*store, &face, &*clock).await?;
-        let shared = Arc::new(Shared {
-            pool: Pool::new(&settings),
-            meters: Meters::new(&settings.origin),
-            disk: DiskWatch::new(settings.min_free_bytes),
-            published: ArcSwap::from_pointee(published),
-            settings,
-            store,
-        });
+        let shared = Arc::new(Shared::new(settings, store, published, false));
         let sequencer = Sequencer::new(Arc::clone(&shared), face, clock, tree);
         Ok((Self(shared), sequencer))
+    }
+
+    /// Opens the log of `store` for reading alone, after the same checks: it has ended. Nothing is added, so nothing is
+    /// signed, and the public half of its key is enough.
+    pub async fn open_ended(
+        settings: LogSettings,
+        store: Arc<dyn Store>,
+        key: &PublicKey,
+        clock: &dyn Clock,
+    ) -> Result<Self, OpenError> {
+        let key = Face::key_of(&settings.origin, key)?;
+        let published = restore_ended(&*store, &settings.origin, &key, clock).await?;
+        Ok(Self(Arc::new(Shared::new(settings, store, published, true))))
     }
 
     /// Adds an entry, or finds it. Returns once it is durable.
     ///
     /// If the caller goes away the entry is added all the same.
     pub async fn add(&self, submission: Submission) -> Result<Receipt, AddError> {
+        if self.0.ended {
+            return Err(AddError::Ended);
+        }
         let added = self.admit(submission).await;
         match &added {
             Err(refusal) => self.0.meters.refused(refusal),
@@ -227,17 +237,35 @@ impl Log {
     }
 
     /// Brings the gauges up to date with the log as it is `now`. For whoever answers a scrape: it asks the file system,
-    /// so it may block.
+    /// so it may block. A log that has ended has no gauges: nothing about it changes, and nobody is to be alarmed that it
+    /// takes no entries.
     pub fn sample(&self, now: Timestamp) {
-        let Shared { settings, store, pool, meters, .. } = &*self.0;
+        let Shared { settings, store, pool, meters, ended, .. } = &*self.0;
+        if *ended {
+            return;
+        }
         let (open, head, load) = (pool.is_open(), self.head(), pool.load());
         let min_free_bytes = settings.min_free_bytes;
         meters.sample(&Look { open, head: &head, now, load, store: &**store, min_free_bytes });
     }
 
-    /// Whether the sequencer takes entries: false after shutdown or a fatal error.
+    /// Whether the sequencer takes entries: false after shutdown or a fatal error, and for a log that has ended.
     pub fn is_open(&self) -> bool {
-        self.0.pool.is_open()
+        !self.0.ended && self.0.pool.is_open()
+    }
+}
+
+impl Shared {
+    fn new(settings: LogSettings, store: Arc<dyn Store>, published: Published, ended: bool) -> Self {
+        Self {
+            pool: Pool::new(&settings),
+            meters: if ended { Meters::none(&settings.origin) } else { Meters::new(&settings.origin) },
+            disk: DiskWatch::new(settings.min_free_bytes),
+            published: ArcSwap::from_pointee(published),
+            settings,
+            store,
+            ended,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, Label, NoopRecorder, counter, gauge, histogram};
 use tokio::time::Instant;
 
 use super::log::AddError;
@@ -135,6 +135,11 @@ impl Meters {
                 disk_watermark: gauge!("chancery_log_disk_watermark_bytes", "log" => log()),
             },
         }
+    }
+
+    /// Those of a log that has ended: nothing is registered, nothing is shown, no alarm goes off.
+    pub(super) fn none(origin: &Origin) -> Self {
+        metrics::with_local_recorder(&NoopRecorder, || Self::new(origin))
     }
 
     pub(super) fn duplicate(&self) {

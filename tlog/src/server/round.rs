@@ -104,6 +104,7 @@ pub use check::{Checked, Mismatch};
 pub(in crate::server) use check::{rederived_leaf, rederived_lines, root_of_rows};
 pub use commit::{Answer, Committed, Published, Ticket};
 pub(in crate::server) use restore::check_checkpoint;
+pub(in crate::server) use restore::restore_ended;
 pub use restore::{CLOCK_TOLERANCE, restore};
 pub use sign::{Face, Signed};
 

@@ -34,6 +34,7 @@ pub(super) fn problem(error: &CtLogError) -> Problem {
         CtLogError::Add(AddError::Full { retry_after } | AddError::ReadOnly { retry_after }) => {
             Problem::busy(error.to_string(), *retry_after)
         }
+        CtLogError::Add(AddError::Ended) => Problem::new(StatusCode::FORBIDDEN, error.to_string()),
         CtLogError::Add(AddError::Closed) => Problem::busy(error.to_string(), RESTART),
         _ => {
             tracing::error!(%error, "the CT log failed");

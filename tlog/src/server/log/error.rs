@@ -34,6 +34,9 @@ pub enum AddError {
         /// Bytes that are taken.
         limit: usize,
     },
+    /// The log has ended: it is served for reading, and its successor takes entries.
+    #[error("this log has been frozen, please switch to the latest log: the signing config names it")]
+    Ended,
     /// The log is shutting down, or has stopped after a failure. Nothing was added.
     #[error("the log is closed")]
     Closed,
@@ -141,6 +144,7 @@ impl AddError {
             Self::Full { .. } => "full",
             Self::ReadOnly { .. } => "disk",
             Self::TooLarge { .. } => "too_large",
+            Self::Ended => "ended",
             Self::Closed => "closed",
             Self::Unknown => "unknown",
             Self::Failed(_) => "failed",

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures::future::join_all;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -349,6 +350,39 @@ async fn another_key_or_origin_does_not_open_the_log() {
     fixture.signer = ours;
     fixture.settings.origin = Origin::new("other.example").unwrap();
     assert!(matches!(fixture.refused().await, OpenError::Origin { .. }));
+}
+
+#[tokio::test]
+async fn a_log_that_has_ended_opens_by_its_public_key_and_is_only_read() {
+    let fixture = Fixture::new().await;
+    let (log, running, stop) = fixture.run().await;
+    add(&log, 1..4).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    drop(log);
+    let open = async |key: &PublicKey| {
+        let store: Arc<dyn Store> = fixture.store.clone();
+        Log::open_ended(fixture.settings.clone(), store, key, &*fixture.clock).await
+    };
+    let log = open(fixture.signer.public_key()).await.unwrap();
+    assert!(!log.is_open());
+    assert!(matches!(log.add(submission(9)).await, Err(AddError::Ended)));
+    assert!(matches!(log.add(submission(1)).await, Err(AddError::Ended)), "what it has is read, not added");
+    assert_eq!(log.head().size, 4);
+    log.inclusion_proof(2, 4).await.unwrap();
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let recording = metrics::set_default_local_recorder(&recorder);
+    let log = open(fixture.signer.public_key()).await.unwrap();
+    assert!(matches!(log.add(submission(9)).await, Err(AddError::Ended)));
+    log.sample(NOW);
+    drop(recording);
+    assert_eq!(recorder.handle().render(), "", "alarms would go off for a log that takes no entries");
+
+    let foreign = SoftwareSigner::generate(KeyKind::Ed25519).unwrap();
+    assert!(matches!(open(foreign.public_key()).await.err(), Some(OpenError::ForeignKey(_))));
+    let other = SoftwareSigner::generate(KeyKind::EcdsaP256).unwrap();
+    assert!(matches!(open(other.public_key()).await.err(), Some(OpenError::KeyKind(_))));
 }
 
 #[tokio::test]

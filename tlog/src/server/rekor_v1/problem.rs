@@ -41,6 +41,8 @@ pub(super) fn add(error: &AddError) -> Problem {
             Problem::busy(error.to_string(), *retry_after)
         }
         AddError::Closed => Problem::busy(error.to_string(), RESTART),
+        // As the genuine server says when `createLogEntry` is not enabled: clients do not try again.
+        AddError::Ended => Problem::new(StatusCode::NOT_IMPLEMENTED, error.to_string()),
         AddError::TooLarge { .. } => Problem::bad_request(format!("error processing entry: {error}")),
         AddError::Unknown | AddError::Failed(_) | AddError::NotSigned(_) => {
             tracing::error!(%error, "adding an entry failed");

@@ -157,6 +157,8 @@ impl From<AddError> for Refusal {
             AddError::Full { retry_after } => Self::busy("reached max pushback; retry", retry_after),
             AddError::ReadOnly { retry_after } => Self::busy(error.to_string(), retry_after),
             AddError::Closed => Self::busy(error.to_string(), RESTART),
+            // As rekor-tiles says of a frozen log: clients do not try again.
+            AddError::Ended => Self::new(Code::Unimplemented, error.to_string()),
             AddError::TooLarge { .. } => Self {
                 http: StatusCode::PAYLOAD_TOO_LARGE,
                 ..Self::new(Code::InvalidArgument, error.to_string())

@@ -25,8 +25,27 @@ pub async fn restore(
     face: &Face,
     clock: &dyn Clock,
 ) -> Result<(Tree, Published), OpenError> {
+    restore_as(store, face.origin(), face.key(), clock).await
+}
+
+/// The head of the log in `store` that nothing is added to any more, after the same checks.
+pub(in crate::server) async fn restore_ended(
+    store: &dyn Store,
+    origin: &Origin,
+    key: &NoteKey,
+    clock: &dyn Clock,
+) -> Result<Published, OpenError> {
+    restore_as(store, origin, key, clock).await.map(|(_, published)| published)
+}
+
+async fn restore_as(
+    store: &dyn Store,
+    origin: &Origin,
+    key: &NoteKey,
+    clock: &dyn Clock,
+) -> Result<(Tree, Published), OpenError> {
     let head = store.open().await?.ok_or(OpenError::Missing)?;
-    check_checkpoint(&head, face.origin(), face.key())?;
+    check_checkpoint(&head, origin, key)?;
     check_clock(&head, clock)?;
     let edge = read_edge(store, &head).await?;
     let rows = read_rows(store, &head).await?;

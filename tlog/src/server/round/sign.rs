@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Batch, Checked, check::RightRows};
 use crate::checkpoint::{Checkpoint, Origin};
-use crate::key::{KeyKind, Signer};
+use crate::key::{KeyKind, PublicKey, Signer};
 use crate::note::{KeyName, Note, NoteError, NoteKey};
 use crate::server::log::OpenError;
 use crate::server::store::Head;
@@ -21,12 +21,17 @@ pub struct Face {
 impl Face {
     /// The face of the log `origin`. Refuses keys other than Ed25519: witnesses verify no other.
     pub fn new(origin: Origin, signer: Arc<dyn Signer>) -> Result<Self, OpenError> {
-        let kind = signer.public_key().kind();
+        let key = Self::key_of(&origin, signer.public_key())?;
+        Ok(Self { origin, key, signer })
+    }
+
+    /// What verifies the checkpoints of the log `origin` whose public key this is.
+    pub(in crate::server) fn key_of(origin: &Origin, key: &PublicKey) -> Result<NoteKey, OpenError> {
+        let kind = key.kind();
         if kind != KeyKind::Ed25519 {
             return Err(OpenError::KeyKind(kind));
         }
-        let key = NoteKey::new(KeyName::new(origin.as_str())?, signer.public_key().clone())?;
-        Ok(Self { origin, key, signer })
+        Ok(NoteKey::new(KeyName::new(origin.as_str())?, key.clone())?)
     }
 
     /// The log's origin.
