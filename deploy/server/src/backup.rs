@@ -144,7 +144,7 @@ impl Source {
                 other => other.into(),
             })
         };
-        let locks = config.logs.iter().map(|log| lock(log).with_context(|| format!("log `{}`", log.name)));
+        let locks = config.served_logs().map(|log| lock(log).with_context(|| format!("log `{}`", log.name)));
         Ok(Self::Stopped { _locks: locks.collect::<anyhow::Result<_>>()? })
     }
 
@@ -164,13 +164,13 @@ impl Source {
                 checkpoint: Some(found.checkpoint.clone()),
             })
         };
-        config.logs.iter().map(end).collect()
+        config.served_logs().map(end).collect()
     }
 
     /// The files of all stores.
     fn files(&self, config: &Config) -> anyhow::Result<Vec<Wanted>> {
         let mut files = Vec::new();
-        for log in &config.logs {
+        for log in config.served_logs() {
             let store = match self {
                 Self::Running(snapshot) => snapshot.store(&log.name),
                 Self::Stopped { .. } => config.store_of(log),
@@ -242,6 +242,9 @@ fn report(config: &Config, manifest: &Manifest, dest: &Path) -> anyhow::Result<(
     let mut talk = vec![format!("backup of {} made in {}", config.url, dest.display())];
     for file in instance_files::elsewhere(config) {
         talk.push(format!("note: {} is outside of the instance and not in the backup", file.display()));
+    }
+    for log in config.logs.iter().filter(|log| !log.is_served() && config.store_of(log).exists()) {
+        talk.push(format!("note: log `{}` is served no more and not in the backup", log.name));
     }
     if manifest.keys {
         talk.push("note: the keys are in it; keep it as you keep them".to_owned());

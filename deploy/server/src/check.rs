@@ -7,10 +7,9 @@ use std::sync::Arc;
 use anyhow::bail;
 use chancery_ca::config::Location;
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
-use chancery_tlog::key::Signer as _;
 
 use crate::access;
-use crate::config::Config;
+use crate::config::{Config, EndedConfig};
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
 use crate::memory::Memory;
 use crate::roles::{Instance, LogRole, Speaks};
@@ -116,13 +115,12 @@ fn check_access(instance: &Instance, clock: &Arc<dyn Clock>, findings: &mut Find
 fn check_log(log: &LogRole, findings: &mut Findings) {
     let (name, origin) = (&log.config.name, log.config.origin.as_str());
     let key = match &log.speaks {
-        Speaks::Ct { signer, .. } | Speaks::RekorV1 { signer, .. } => {
-            format!("{} key, ", signer.public_key().kind())
-        }
+        Speaks::Ct { key, .. } | Speaks::RekorV1 { key, .. } => format!("{} key, ", key.public().kind()),
         Speaks::RekorV2 => String::new(),
     };
     let dialect = log.config.dialect.name();
-    findings.good(format!("log `{name}`: {dialect}, origin {origin}, {key}Ed25519 checkpoints"));
+    let ended = log.config.ended.as_ref().map(describe_end).unwrap_or_default();
+    findings.good(format!("log `{name}`: {dialect}, origin {origin}, {key}Ed25519 checkpoints{ended}"));
     if let Some(missing) = log.missing_store() {
         findings.problem(format!(
             "log `{name}`: {} is missing: restore its newest copy, or make a new instance in another folder",
@@ -131,10 +129,16 @@ fn check_log(log: &LogRole, findings: &mut Findings) {
     }
 }
 
+fn describe_end(ended: &EndedConfig) -> String {
+    let reads = if ended.served { "served for reading" } else { "served no more" };
+    let trust = if ended.trusted { "trusted until" } else { "trusted no more, ended" };
+    format!("; ended with {} entries, {trust} {}, {reads}", ended.size, ended.until)
+}
+
 fn check_attestation_logs(instance: &Instance, findings: &mut Findings) {
-    let v2 = instance.logs.iter().find(|log| matches!(log.speaks, Speaks::RekorV2));
+    let v2 = instance.logs.iter().find(|log| matches!(log.speaks, Speaks::RekorV2) && log.config.is_active());
     let Some(LogRole { config: log, .. }) = v2 else { return };
-    let url = &instance.config.url;
+    let url = log.url.as_ref().unwrap_or(&instance.config.url);
     if log.origin.as_str() != url.hostname() {
         findings.warning(format!(
             "log `{}`: its origin is {}, not the host of {url}: the trust files name it by its origin, which \

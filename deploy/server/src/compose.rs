@@ -3,6 +3,9 @@
 //! The one place where roles meet: the CA of this process writes to the issuance log of this process without HTTP
 //! between them.
 
+mod hosts;
+mod mounts;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -21,10 +24,8 @@ use chancery_tlog::serve::{grpc, reply};
 use chancery_tlog::server::admission::Admission;
 use chancery_tlog::server::ct::{CtLog, CtLogError};
 use chancery_tlog::server::log::{Log, Sequencer};
-use chancery_tlog::server::rekor_v1::{self, RekorV1};
-use chancery_tlog::server::rekor_v2::{self, RekorV2};
-use chancery_tlog::server::tiles;
 
+use self::mounts::Mounts;
 use crate::config::Signers;
 use crate::observe::{self, Sampler};
 use crate::roles::{Instance, LogRole, OpenLog, Speaks};
@@ -52,7 +53,7 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     router = tuf.iter().map(tuf::router).fold(router, Router::merge);
     let mut readiness = Readiness::new();
     let (mut sequencers, mut logs) = (Vec::new(), Vec::new());
-    let mut issuance_log = None;
+    let mut mounts = Mounts::default();
     let mut newest_head = Timestamp::default();
     let shared = Shared {
         gate: access::gate(&instance.config, instance.ca.as_ref().map(|ca| &ca.issuers), clock)?,
@@ -62,16 +63,22 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     };
     for role in &instance.logs {
         let name = || format!("log `{}`", role.config.name);
+        if !role.config.is_served() {
+            mounts.skip(role);
+            continue;
+        }
         let (open, sequencer) = role.open(clock.clone()).await.with_context(name)?;
         let log = open.log.clone();
         logs.push(open);
-        sequencers.push((role.config.name.clone(), sequencer));
-        readiness = with_log(readiness, role, &log);
+        if let Some(sequencer) = sequencer {
+            sequencers.push((role.config.name.clone(), sequencer));
+            readiness = with_log(readiness, role, &log);
+        }
         newest_head = newest_head.max(log.head().time);
-        let mounted = mount(role, log, &shared).with_context(name)?;
-        router = router.merge(mounted.router);
-        issuance_log = issuance_log.or(mounted.issuance_log);
+        mounts.add(role, log, &shared, &instance.config.url).with_context(name)?;
     }
+    let (routes, issuance_log) = mounts.finish(&shared, &instance.config.url);
+    router = router.merge(routes);
     if let Some(ca) = instance.ca {
         observe::show_chain("ca", &ca.chain);
         let own = issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
@@ -121,40 +128,6 @@ impl Shared {
         };
         admission.limited(self.identities.clone())
     }
-}
-
-/// A log's routes, and the log itself if the CA may write to it.
-struct Mounted {
-    router: Router,
-    issuance_log: Option<CtLog>,
-}
-
-fn mount(role: &LogRole, log: Log, shared: &Shared) -> anyhow::Result<Mounted> {
-    let gate = &shared.gate;
-    let face = tiles::router(log.clone(), gate);
-    Ok(match &role.speaks {
-        Speaks::Ct { prefix, signer, roots } => {
-            let roots = shared.own_chain.last().into_iter().chain(roots).cloned().collect();
-            let ct = CtLog::new(log, roots, signer.clone(), shared.clock.clone())?;
-            let router = Router::new().nest(prefix, face.merge(ct.clone().router(gate)));
-            Mounted { router, issuance_log: Some(ct) }
-        }
-        Speaks::RekorV1 { prefix, signer, hostname, tree_id } => {
-            let rekor = RekorV1 {
-                log,
-                host: hostname.clone(),
-                tree_id: *tree_id,
-                signer: signer.clone(),
-                admission: shared.admission(role),
-                gate: gate.clone(),
-            };
-            Mounted { router: rekor_v1::router(rekor).nest(prefix, face), issuance_log: None }
-        }
-        Speaks::RekorV2 => {
-            let rekor = RekorV2::new(log, role.checkpoint_key())?.admitting(shared.admission(role));
-            Mounted { router: rekor_v2::router(rekor, gate), issuance_log: None }
-        }
-    })
 }
 
 /// A log is ready while its sequencer takes entries.

@@ -19,7 +19,7 @@ use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::access::{Access, OidcAccess, ReaderRule, is_exposed};
-pub(crate) use self::log::{Dialect, Face, LogConfig, Signers};
+pub(crate) use self::log::{Dialect, EndedConfig, Face, LogConfig, Signers};
 pub(crate) use self::url::BaseUrl;
 
 /// Name of the file in an instance's folder.
@@ -210,6 +210,11 @@ impl Config {
         Self::from_sources(dir, Figment::from(Toml::file_exact(path)).merge(environment()))
     }
 
+    /// The configuration that the instance in `dir` would have with this text, with the environment on top.
+    pub(crate) fn with_text(dir: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::from_sources(dir, Figment::from(Toml::string(text)).merge(environment()))
+    }
+
     /// Parses a configuration's text for the instance in `dir`. The environment is left out.
     pub(crate) fn parse(dir: &Path, text: &str) -> Result<Self, ConfigError> {
         Self::from_sources(dir, Figment::from(Toml::string(text)))
@@ -220,13 +225,12 @@ impl Config {
         let url = BaseUrl::parse(&file.url).map_err(|problem| ConfigError::value("url", problem))?;
         file.listen.check()?;
         file.limits.check()?;
-        log::check(&file.log, file.ca.is_some())?;
+        log::check(&file.log, &url, file.ca.is_some())?;
         let access = access::choose(file.access, &file.listen, &url, dir)?;
         let rates = file.limits.rates.or_defaults(is_exposed(&file.listen, &url));
         let lonely = file.ca.as_ref().is_some_and(|ca| ca.issuance_log.is_none());
-        if lonely && !file.log.iter().any(|log| log.dialect.is_ct()) {
-            let problem =
-                "a CA needs an issuance log: add a `[[log]]` with `dialect = \"ct\"`, or `issuance_log`";
+        if lonely && !file.log.iter().any(|log| log.dialect.is_ct() && log.is_active()) {
+            let problem = "a CA needs an issuance log that takes entries: add a `[[log]]` with `dialect = \"ct\"`, or `issuance_log`";
             return Err(ConfigError::value("ca", problem));
         }
         if file.ca.is_none() && file.log.is_empty() && file.timestamp.is_none() {
@@ -255,6 +259,11 @@ impl Config {
             return Err(ConfigError::value("memory.path", problem));
         }
         Ok(config)
+    }
+
+    /// The logs that are read or written here, and so have a store.
+    pub(crate) fn served_logs(&self) -> impl Iterator<Item = &LogConfig> {
+        self.logs.iter().filter(|log| log.is_served())
     }
 
     /// Folder of a log's store.

@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chancery_tlog::checkpoint::Checkpoint;
-use chancery_tlog::key::Signer as _;
 use chancery_tlog::note::{KeyName, Note, NoteKey};
-use chancery_tlog::serve::key_file;
-use chancery_tlog::server::fsck::{self, Leaves, Options, Report, StateFile, Subject, Watch};
+use chancery_tlog::server::fsck::{
+    self, Finding, Leaves, Options, Remedy, Report, StateFile, Subject, Watch,
+};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::{Config, Dialect, LogConfig};
+use crate::config::{Config, Dialect, EndedConfig, LogConfig};
+use crate::roles::{CHECKPOINTS, LogKey};
 
 /// Damage was found.
 const DAMAGED: u8 = 1;
@@ -65,7 +66,9 @@ pub(crate) fn fsck(arguments: &FsckArguments) -> ExitCode {
 
 fn check_all(arguments: &FsckArguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.dir)?;
-    let wanted = |log: &&LogConfig| arguments.log.as_ref().is_none_or(|name| *name == log.name);
+    // A log that is served no more has keys only.
+    let wanted =
+        |log: &&LogConfig| log.is_served() && arguments.log.as_ref().is_none_or(|name| *name == log.name);
     let logs: Vec<_> = config.logs.iter().filter(wanted).collect();
     if let (Some(name), []) = (&arguments.log, logs.as_slice()) {
         anyhow::bail!("there is no log `{name}` in chancery.toml");
@@ -111,14 +114,25 @@ fn check_log(
     let progress = Progress::new(&log.name);
     let report = fsck::check(subject, options, state, &progress);
     progress.end();
-    report.with_context(|| in_use_hint(&store))
+    let mut report = report.with_context(|| in_use_hint(&store))?;
+    report.findings.extend(log.ended.as_ref().and_then(|ended| check_end(ended, report.entries)));
+    Ok(report)
+}
+
+/// A log that has ended neither grows nor shrinks.
+fn check_end(ended: &EndedConfig, entries: u64) -> Option<Finding> {
+    (ended.size != entries).then(|| Finding {
+        place: "the end".to_owned(),
+        problem: format!("chancery.toml says that it ended with {} entries, it has {entries}", ended.size),
+        remedy: Remedy::Restore,
+    })
 }
 
 /// What verifies a log's checkpoints. Needs its key alone, not the whole role: a log can be checked while another role's
 /// files are missing.
 pub(crate) fn checkpoint_key(config: &Config, log: &LogConfig) -> anyhow::Result<NoteKey> {
-    let signer = key_file::load(&log.checkpoint_key, config.passphrase.as_ref())?;
-    Ok(NoteKey::new(KeyName::new(log.origin.as_str())?, signer.public_key().clone())?)
+    let key = LogKey::load(&log.checkpoint_key, config.passphrase.as_ref(), CHECKPOINTS)?;
+    Ok(NoteKey::new(KeyName::new(log.origin.as_str())?, key.public().clone())?)
 }
 
 /// Checkpoints that somebody has seen, from the files of `--seen`.
@@ -255,8 +269,6 @@ impl Watch for Progress {
 
 #[cfg(test)]
 mod tests {
-    use chancery_tlog::server::fsck::{Finding, Remedy};
-
     use super::*;
 
     #[test]

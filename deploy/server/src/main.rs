@@ -1,7 +1,7 @@
 //! `chancery-server`: a private Sigstore in one process, composed from the workspace's libraries.
 //!
 //! - [`config`]: `chancery.toml`, parsed and checked;
-//! - [`init`]: makes an instance: keys, certificates, logs, files;
+//! - [`init`]: makes an instance: keys, certificates, logs, files; [`logs`]: adds and ends logs of one;
 //! - [`roles`]: an instance's keys and files, loaded;
 //! - [`access`]: who is let into the sealed zone;
 //! - [`compose`]: its HTTP face, put together from the roles;
@@ -19,6 +19,7 @@ mod control;
 mod export;
 mod fsck;
 mod init;
+mod logs;
 mod memory;
 mod observe;
 mod restore;
@@ -37,6 +38,7 @@ use crate::backup::BackupArguments;
 use crate::export::Client;
 use crate::fsck::FsckArguments;
 use crate::init::InitArguments;
+use crate::logs::{AddLogArguments, EndLogArguments};
 use crate::restore::RestoreArguments;
 use crate::tuf::SignArguments;
 
@@ -69,6 +71,17 @@ enum Command {
         /// Name of the reader, for the access log and for whoever removes the line
         name: String,
     },
+    /// Add a log to an instance that does not run, in the place of another one or beside the others
+    ///
+    /// It gets keys and a folder of its own, and a table in chancery.toml after the other logs; the trust files are written
+    /// again. With --replaces the other log ends at the same moment: this is how a key is replaced, and how a new year's
+    /// log begins.
+    AddLog(AddLogArguments),
+    /// End a log of an instance that does not run: it takes no more entries, and is trusted until a moment
+    ///
+    /// Bundles from before that moment keep verifying. The log is served for reading, unless it is said otherwise. Can be
+    /// said again of a log that has ended, to change the moment or to serve it no more.
+    EndLog(EndLogArguments),
     /// Print the client trust configuration, write all trust files into a folder, or print what one client needs
     ///
     /// With --for: the files that this client reads go into a folder, and what makes it use them to standard output: a
@@ -124,6 +137,8 @@ async fn main() -> ExitCode {
         Command::Run { dir } => run::run(&dir).await,
         Command::CheckConfig { dir } => check::check(&dir),
         Command::ReaderToken { dir, name } => access::make_token(&dir, &name),
+        Command::AddLog(arguments) => logs::add(arguments).await,
+        Command::EndLog(arguments) => logs::end(arguments).await,
         Command::ExportTrust { dir, client: Some(client), output } => {
             export::export_for(&dir, client, output.as_deref())
         }
@@ -160,6 +175,8 @@ mod tests {
             "run",
             "check-config",
             "reader-token",
+            "add-log",
+            "end-log",
             "export-trust",
             "fsck",
             "backup",

@@ -298,7 +298,7 @@ pub(crate) fn remember(dir: &Path) -> anyhow::Result<()> {
     let own = Memory::all(&config).into_iter().find(|memory| !memory.configured);
     let mut lines = Vec::new();
     let mut heads = Vec::new();
-    for log in &config.logs {
+    for log in config.served_logs() {
         let key = checkpoint_key(&config, log)?;
         let seen = own.as_ref().map(|own| own.recall(&log.name, &key)).transpose()?.flatten();
         let seen: Vec<_> = seen.into_iter().collect();

@@ -97,7 +97,7 @@ fn pair<'m>(config: &'m Config, manifest: &'m Manifest) -> anyhow::Result<Vec<Pa
         let key = NoteKey::parse_vkey(&end.vkey).with_context(|| format!("log `{}`: its key", log.name))?;
         Ok((log, end, key))
     };
-    config.logs.iter().map(pair).collect()
+    config.served_logs().map(pair).collect()
 }
 
 /// What each log must contain, once somebody vouched for every one of them.
@@ -185,7 +185,8 @@ pub(crate) fn warn_of_restored(dir: &Path, logs: &[OpenLog]) {
         return tracing::warn!("{RESTORED} cannot be read: it says from which backup this instance came");
     };
     for (name, size) in &restored.logs {
-        let head = logs.iter().find(|log| log.config.name == *name).map(|log| log.log.head());
+        let mut active = logs.iter().filter(|log| log.config.is_active());
+        let head = active.find(|log| log.config.name == *name).map(|log| log.log.head());
         if head.is_some_and(|head| head.size == *size) {
             tracing::warn!(
                 log = name,

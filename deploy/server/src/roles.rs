@@ -2,24 +2,23 @@
 //!
 //! Everything that can be wrong with a file is found here, before a port is opened, and named with the file.
 
-use std::path::{Path, PathBuf};
+mod log;
+
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chancery_ca::config::{Issuer, IssuerKind, Location};
 use chancery_ca::timestamp::{TimestampAuthority, TimestampSettings};
 use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, Settings};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
-use chancery_tlog::key::{KeyKind, PublicKey, Signer};
-use chancery_tlog::note::{KeyName, NoteKey};
+use chancery_tlog::key::{PublicKey, Signer};
 use chancery_tlog::serve::key_file::{self, Passphrase};
 use chancery_tlog::serve::rate::IdentityLimiter;
-use chancery_tlog::server::log::{Log, LogSettings, Sequencer};
-use chancery_tlog::server::store::{Rocks, Store};
-use chancery_tlog::server::{rekor_v1, rekor_v2};
 
-use crate::config::{BaseUrl, CaConfig, Config, Dialect, Face, LogConfig, RemoteLogConfig, TimestampConfig};
+pub(crate) use self::log::{CHECKPOINTS, LogKey, LogRole, OpenLog, Speaks, signer};
+use crate::config::{CaConfig, Config, LogConfig, RemoteLogConfig, TimestampConfig};
 use crate::observe::measured;
 use crate::trust::{self, Document, Identity, LogIdentity};
 use crate::tuf::TufRole;
@@ -56,56 +55,6 @@ pub(crate) struct CaRole {
 struct RemoteLogRole {
     url: String,
     key: PublicKey,
-}
-
-/// A log that can sign.
-pub(crate) struct LogRole {
-    /// What the operator said.
-    pub(crate) config: LogConfig,
-    /// What its clients speak.
-    pub(crate) speaks: Speaks,
-    /// CA certificates of other processes whose leaves its signers have.
-    pub(crate) authorities: Vec<Certificate>,
-    checkpoint_signer: Arc<dyn Signer>,
-    store: PathBuf,
-}
-
-/// A log that is open, for those beside its clients: memories and backups.
-pub(crate) struct OpenLog {
-    /// What the operator said.
-    pub(crate) config: LogConfig,
-    /// Verifies its checkpoints.
-    pub(crate) key: NoteKey,
-    /// The log.
-    pub(crate) log: Log,
-    /// Its store.
-    pub(crate) store: Rocks,
-}
-
-/// A dialect with its keys and files in memory.
-pub(crate) enum Speaks {
-    /// RFC 6962.
-    Ct {
-        /// Where its paths begin.
-        prefix: String,
-        /// Signs SCTs and tree heads.
-        signer: Arc<dyn Signer>,
-        /// Roots of other CAs that may write to it.
-        roots: Vec<Certificate>,
-    },
-    /// Rekor v1.
-    RekorV1 {
-        /// Where its C2SP paths begin.
-        prefix: String,
-        /// Signs SETs and v1 checkpoints.
-        signer: Arc<dyn Signer>,
-        /// Name in v1 checkpoints.
-        hostname: String,
-        /// Number with which entry ids begin.
-        tree_id: u64,
-    },
-    /// Rekor v2, which has no key but that of the checkpoints.
-    RekorV2,
 }
 
 /// A timestamp authority that can sign.
@@ -154,17 +103,18 @@ impl Instance {
             ct: None,
             rekor_v1: None,
             rekor_v2: None,
+            past_ct: Vec::new(),
+            past_rekor: Vec::new(),
             timestamp: self.timestamp.as_ref().map(|role| (role.chain.as_slice(), role.config.since)),
         };
-        for log in &self.logs {
-            match &log.speaks {
-                Speaks::Ct { prefix, signer, .. } => {
-                    identity.ct = Some(log.known_by_its_key(format!("{url}{prefix}"), signer.public_key()));
-                }
-                Speaks::RekorV1 { signer, .. } => {
-                    identity.rekor_v1 = Some(log.known_by_its_key(url.to_string(), signer.public_key()));
-                }
-                Speaks::RekorV2 => identity.rekor_v2 = Some(log.known_by_its_origin(url)?),
+        for log in self.logs.iter().filter(|log| log.config.is_trusted()) {
+            let known = log.identity(url)?;
+            match (&log.speaks, log.config.is_active()) {
+                (Speaks::Ct { .. }, true) => identity.ct = Some(known),
+                (Speaks::RekorV1 { .. }, true) => identity.rekor_v1 = Some(known),
+                (Speaks::RekorV2, true) => identity.rekor_v2 = Some(known),
+                (Speaks::Ct { .. }, false) => identity.past_ct.push(known),
+                (Speaks::RekorV1 { .. } | Speaks::RekorV2, false) => identity.past_rekor.push(known),
             }
         }
         if let Some(remote) = self.ca.as_ref().and_then(CaRole::remote_log) {
@@ -203,7 +153,14 @@ impl CaRole {
     fn remote_log(&self) -> Option<LogIdentity<'_>> {
         let log = self.remote_log.as_ref()?;
         let log_id = log.key.fingerprint();
-        Some(LogIdentity { base_url: log.url.clone(), key: &log.key, log_id, since: self.since })
+        Some(LogIdentity {
+            base_url: log.url.clone(),
+            key: &log.key,
+            log_id,
+            service_url: None,
+            since: self.since,
+            until: None,
+        })
     }
 
     /// The CA in service, with the issuance log of another process if there is one, else with `own`. Contacts nobody
@@ -237,96 +194,6 @@ impl RemoteLogRole {
         let key =
             PublicKey::from_pem(&read(&config.key)?).with_context(|| config.key.display().to_string())?;
         Ok(Self { url: config.url.trim_end_matches('/').to_owned(), key })
-    }
-}
-
-impl LogRole {
-    fn load(config: &LogConfig, store: PathBuf, passphrase: Option<&Passphrase>) -> anyhow::Result<Self> {
-        let load = |path: &Path, kind: KeyKind, used_for: &'static str| {
-            let signer = key_file::load(path, passphrase)?;
-            let found = signer.public_key().kind();
-            if found != kind {
-                bail!(
-                    "{}: log `{}` needs a key of kind {kind}, this is {found}",
-                    path.display(),
-                    config.name
-                );
-            }
-            Ok(measured(signer, used_for))
-        };
-        let signer = |face: &Face| load(&face.key, KeyKind::EcdsaP256, "answers");
-        let speaks = match &config.dialect {
-            Dialect::Ct { face, roots } => Speaks::Ct {
-                prefix: face.prefix.clone(),
-                signer: signer(face)?,
-                roots: roots.as_deref().map(chain).transpose()?.unwrap_or_default(),
-            },
-            Dialect::RekorV1 { face, hostname, tree_id } => Speaks::RekorV1 {
-                prefix: face.prefix.clone(),
-                signer: signer(face)?,
-                hostname: hostname.clone(),
-                tree_id: *tree_id,
-            },
-            Dialect::RekorV2 => Speaks::RekorV2,
-        };
-        let checkpoint_signer = load(&config.checkpoint_key, KeyKind::Ed25519, "checkpoints")?;
-        let authorities = config.admission.roots.as_deref().map(chain).transpose()?.unwrap_or_default();
-        Ok(Self { config: config.clone(), speaks, authorities, checkpoint_signer, store })
-    }
-
-    /// Creates the log's store, with an entry of its own where clients cannot verify index 0.
-    pub(crate) async fn create(&self, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
-        let birth = match &self.speaks {
-            Speaks::Ct { .. } => None,
-            Speaks::RekorV1 { hostname, tree_id, signer, .. } => {
-                Some(rekor_v1::birth(hostname, *tree_id, signer, &*clock)?)
-            }
-            Speaks::RekorV2 => Some(rekor_v2::birth(&self.config.origin, &*clock)?),
-        };
-        let store = Rocks::create(&self.store)?;
-        Log::create(&self.settings(), &store, self.checkpoint_signer.clone(), &*clock, birth).await?;
-        Ok(())
-    }
-
-    /// Opens the log. Entries are added for as long as the sequencer runs.
-    pub(crate) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<(OpenLog, Sequencer)> {
-        let store = Rocks::open(&self.store)?;
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
-        let (log, sequencer) =
-            Log::open(self.settings(), shared, self.checkpoint_signer.clone(), clock).await?;
-        Ok((OpenLog { config: self.config.clone(), key: self.note_key()?, log, store }, sequencer))
-    }
-
-    /// The log's folder, if it is not there.
-    pub(crate) fn missing_store(&self) -> Option<&Path> {
-        Some(self.store.as_path()).filter(|store| !store.is_dir())
-    }
-
-    /// Verifies its C2SP checkpoints.
-    pub(crate) fn checkpoint_key(&self) -> &PublicKey {
-        self.checkpoint_signer.public_key()
-    }
-
-    /// The same under the log's name.
-    fn note_key(&self) -> anyhow::Result<NoteKey> {
-        Ok(NoteKey::new(KeyName::new(self.config.origin.as_str())?, self.checkpoint_key().clone())?)
-    }
-
-    fn settings(&self) -> LogSettings {
-        LogSettings::new(self.config.origin.clone())
-    }
-
-    /// As RFC 6962 and Rekor v1 name logs.
-    fn known_by_its_key<'l>(&self, base_url: String, key: &'l PublicKey) -> LogIdentity<'l> {
-        LogIdentity { base_url, key, log_id: key.fingerprint(), since: self.config.since }
-    }
-
-    /// As Rekor v2 does: by the id of the key in its checkpoints, which clients find by the host of the base URL.
-    fn known_by_its_origin(&self, url: &BaseUrl) -> anyhow::Result<LogIdentity<'_>> {
-        let key = self.checkpoint_key();
-        let origin = self.config.origin.as_str();
-        let log_id = self.note_key()?.full_id();
-        Ok(LogIdentity { base_url: url.naming(origin), key, log_id, since: self.config.since })
     }
 }
 

@@ -37,10 +37,14 @@ pub(crate) struct Identity<'i> {
     pub(crate) logins: Vec<&'i str>,
     /// The issuance log.
     pub(crate) ct: Option<LogIdentity<'i>>,
-    /// The Rekor v1 log.
+    /// The Rekor v1 log that takes entries.
     pub(crate) rekor_v1: Option<LogIdentity<'i>>,
-    /// The Rekor v2 log.
+    /// The Rekor v2 log that takes entries.
     pub(crate) rekor_v2: Option<LogIdentity<'i>>,
+    /// Issuance logs that have ended, oldest first.
+    pub(crate) past_ct: Vec<LogIdentity<'i>>,
+    /// Attestation logs that have ended, oldest first.
+    pub(crate) past_rekor: Vec<LogIdentity<'i>>,
     /// The timestamp authority's chain, its own certificate first, and since when it is trusted.
     pub(crate) timestamp: Option<(&'i [Certificate], Timestamp)>,
 }
@@ -53,8 +57,12 @@ pub(crate) struct LogIdentity<'i> {
     pub(crate) key: &'i PublicKey,
     /// What entries and checkpoints call the key.
     pub(crate) log_id: [u8; 32],
+    /// Where signers go, if that is not the instance's own address.
+    pub(crate) service_url: Option<&'i str>,
     /// Since when it is trusted.
     pub(crate) since: Timestamp,
+    /// Until when, if it has ended.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// A published file.
@@ -110,13 +118,19 @@ fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
     let authority =
         |(chain, since): (&[Certificate], Timestamp), uri: &str| Authority::from_chain(uri, chain, since);
     TrustedRoot {
-        tlogs: identity.rekor_v2.iter().chain(&identity.rekor_v1).map(log_instance).collect(),
+        tlogs: identity
+            .rekor_v2
+            .iter()
+            .chain(&identity.rekor_v1)
+            .chain(&identity.past_rekor)
+            .map(log_instance)
+            .collect(),
         certificate_authorities: identity
             .ca
             .map(|ca| authority(ca, identity.url.as_str()))
             .into_iter()
             .collect(),
-        ctlogs: identity.ct.iter().map(log_instance).collect(),
+        ctlogs: identity.ct.iter().chain(&identity.past_ct).map(log_instance).collect(),
         timestamp_authorities: identity
             .timestamp
             .map(|tsa| authority(tsa, &timestamp_url(identity.url)))
@@ -127,17 +141,18 @@ fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
 }
 
 fn log_instance(log: &LogIdentity<'_>) -> LogInstance {
-    LogInstance {
-        log_id: LogId { key_id: STANDARD.encode(log.log_id) },
-        ..LogInstance::for_key(log.base_url.as_str(), log.key, log.since)
-    }
+    let mut instance = LogInstance::for_key(log.base_url.as_str(), log.key, log.since);
+    instance.log_id = LogId { key_id: STANDARD.encode(log.log_id) };
+    instance.public_key.valid_for.end = log.until.map(Timestamp::to_rfc3339);
+    instance
 }
 
-/// Clients take the service with the highest version that they know: v2 before v1.
+/// Clients take the service with the highest version that they know: v2 before v1. Logs that have ended are in the
+/// trusted root alone.
 fn signing_config(identity: &Identity<'_>) -> SigningConfig {
     let service = |url: &str, version, since| Service::new(url, version, since, identity.url.authority());
     let url = identity.url.as_str();
-    let log = |log: &LogIdentity<'_>, version| service(url, version, log.since);
+    let log = |log: &LogIdentity<'_>, version| service(log.service_url.unwrap_or(url), version, log.since);
     let logins = |(_, since): (_, Timestamp)| {
         identity.logins.iter().map(move |login| service(login, 1, since)).collect()
     };
@@ -173,13 +188,21 @@ mod tests {
     use super::*;
 
     const SINCE: Timestamp = Timestamp::from_seconds(1_790_000_000);
+    const UNTIL: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
     fn published(url: &str) -> Vec<Document> {
         let url = BaseUrl::parse(url).unwrap();
         let keys = [KeyKind::EcdsaP256, KeyKind::EcdsaP256, KeyKind::Ed25519]
             .map(|kind| SoftwareSigner::generate(kind).unwrap());
         let [ct, rekor_v1, rekor_v2] = keys.each_ref().map(Signer::public_key);
-        let log = |base_url: String, key| LogIdentity { base_url, key, log_id: [7; 32], since: SINCE };
+        let log = |base_url: String, key| LogIdentity {
+            base_url,
+            key,
+            log_id: [7; 32],
+            service_url: None,
+            since: SINCE,
+            until: None,
+        };
         documents(&Identity {
             url: &url,
             ca: None,
@@ -188,6 +211,11 @@ mod tests {
             ct: Some(log(format!("{url}/ct"), ct)),
             rekor_v1: Some(LogIdentity { log_id: rekor_v1.fingerprint(), ..log(url.to_string(), rekor_v1) }),
             rekor_v2: Some(log(url.to_string(), rekor_v2)),
+            past_ct: vec![LogIdentity { until: Some(UNTIL), ..log(format!("{url}/old"), ct) }],
+            past_rekor: vec![LogIdentity {
+                until: Some(UNTIL),
+                ..log("https://old.example".to_owned(), rekor_v2)
+            }],
             timestamp: Some((&[], SINCE)),
         })
     }
@@ -233,6 +261,19 @@ mod tests {
         assert!(signing.rekor_tlog_urls.iter().all(|log| log.url == "https://sigstore.example.com"));
         assert_eq!(signing.tsa_urls[0].url, "https://sigstore.example.com/api/v1/timestamp");
         assert_eq!(signing.tsa_urls[0].major_api_version, 1);
+    }
+
+    #[test]
+    fn a_log_that_has_ended_is_trusted_until_then_and_offered_to_nobody() {
+        let documents = published("https://sigstore.example.com");
+        let root: TrustedRoot = serde_json::from_str(text(&documents, "trusted_root.json")).unwrap();
+        let ends = |logs: &[LogInstance]| {
+            logs.iter().map(|log| log.public_key.valid_for.end.clone()).collect::<Vec<_>>()
+        };
+        let end = Some(UNTIL.to_rfc3339());
+        assert_eq!(ends(&root.tlogs), [None, None, end.clone()]);
+        assert_eq!(ends(&root.ctlogs), [None, end]);
+        assert!(!text(&documents, "signing_config.json").contains("old.example"));
     }
 
     #[test]

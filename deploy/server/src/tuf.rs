@@ -27,6 +27,7 @@ use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, SignError, Signer};
 use chancery_tlog::serve::key_file::{self, KeyFileError, Passphrase};
 
+pub(crate) use self::folder::replace;
 pub(crate) use self::publish::Publisher;
 pub(crate) use self::serve::router;
 pub(crate) use self::sign::{SignArguments, create, sign};

@@ -1,10 +1,13 @@
-//! The Rekor v1 dialect: `/api/v1/log…` and `/api/v1/index/retrieve` over one log.
+//! The Rekor v1 dialect: `/api/v1/log…` and `/api/v1/index/retrieve` over one log, or over a chain of them.
 //!
 //! The engine below knows nothing of it. What an entry looks like to a v1 client (its id, SET, inclusion proof and
 //! checkpoint) is rendered here on every answer, by rekor `openapi.yaml` and by what its clients demand where that
 //! says less: they index the answer with the unquoted `ETag`, and dereference a proof that is always there.
 //!
 //! Entries and search are behind the gate of the sealed zone; the tree as a whole is open.
+//!
+//! Rekor's fixed paths serve one log to its clients. Should it need another key or another year, the API goes on over
+//! several trees, which Rekor calls shards: the current one takes entries, those before it have ended.
 //!
 //! Invariant: one answer speaks of one head. `treeSize`, `rootHash`, `hashes` and `checkpoint` never mix two.
 
@@ -15,6 +18,7 @@ mod head;
 mod problem;
 mod schema;
 mod search;
+mod shard;
 
 use std::sync::Arc;
 
@@ -26,26 +30,20 @@ use axum::routing::{MethodRouter, get, post};
 use http::header::{ALLOW, CACHE_CONTROL, EXPIRES, PRAGMA};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use self::answer::Checkpoints;
+use self::shard::Served;
 use super::admission::Admission;
-use super::log::Log;
-use crate::key::Signer;
 use crate::serve::access::Gate;
 use crate::serve::{Problem, cors};
 
 pub use self::birth::{BirthError, birth};
+pub use self::shard::Shard;
 
 /// A log that speaks Rekor v1.
 pub struct RekorV1 {
-    /// The log.
-    pub log: Log,
-    /// Name of the checkpoint key and first part of the checkpoint's origin: the bare host of the trusted root's
-    /// `baseUrl`, or sigstore-js refuses it.
-    pub host: String,
-    /// Id of the tree, from 1 to 2⁶³−1. Never changes, it is part of every entry's id.
-    pub tree_id: u64,
-    /// The dialect's key. P-256, or cosign will sign and refuse to verify.
-    pub signer: Arc<dyn Signer>,
+    /// The shard that takes entries, or the last one that did.
+    pub current: Shard,
+    /// Those before it that are still served, oldest first.
+    pub past: Vec<Shard>,
     /// Who may write.
     pub admission: Admission,
     /// Who may read entries.
@@ -57,23 +55,22 @@ struct Dialect {
     admission: Admission,
     /// Whether whoever sent an entry twice can fetch it by the id that a 409 names.
     entries_are_open: bool,
-    log: Log,
-    host: String,
-    tree_id: u64,
-    signer: Arc<dyn Signer>,
-    log_id: [u8; 32],
-    checkpoints: Checkpoints,
+    current: Served,
+    /// Oldest first.
+    past: Vec<Served>,
 }
 
 type Shared = axum::extract::State<Arc<Dialect>>;
 
 /// The whole API under its absolute paths, `/ping` included. Every path also works with a trailing slash.
 pub fn router(rekor: RekorV1) -> Router {
-    let log_id = rekor.signer.public_key().fingerprint();
-    let RekorV1 { log, host, tree_id, signer, admission, gate } = rekor;
-    let (checkpoints, entries_are_open) = (Checkpoints::default(), gate.is_open());
-    let dialect =
-        Arc::new(Dialect { admission, entries_are_open, log, host, tree_id, signer, log_id, checkpoints });
+    let RekorV1 { current, past, admission, gate } = rekor;
+    let dialect = Arc::new(Dialect {
+        admission,
+        entries_are_open: gate.is_open(),
+        current: current.into(),
+        past: past.into_iter().map(Served::from).collect(),
+    });
     let entry = gate.before(get(entries::by_index)).post(entries::create);
     let routes = [
         ("/api/v1/log/entries", only("GET, POST", entry)),

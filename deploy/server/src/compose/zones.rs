@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::config::Config;
 use crate::init::{InitArguments, init};
+use crate::logs::{self, AddLogArguments};
 
 const DOCUMENT: &str = include_str!("../../../docs/zones.md");
 
@@ -22,6 +23,12 @@ const DOCUMENT: &str = include_str!("../../../docs/zones.md");
 struct Line {
     #[command(flatten)]
     init: InitArguments,
+}
+
+#[derive(Parser)]
+struct AddLine {
+    #[command(flatten)]
+    add: AddLogArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +67,21 @@ fn paths(router: &Router) -> BTreeSet<String> {
     quoted.filter(|path| !path.starts_with("/{*__private")).map(str::to_owned).collect()
 }
 
-/// The path that a table would name: without what clients may add to it, a slash at the end or a second one in front.
+/// The path that a table would name: without what clients may add to it, a slash at the end or a second one in front,
+/// and under the prefix of the first log of its dialect.
 fn plain(path: &str) -> String {
     let path = path.strip_prefix("//").map_or_else(|| path.to_owned(), |rest| format!("/{rest}"));
+    let path = path.replacen("/ct-2/", "/ct/", 1).replacen("/rekor-v1-2/", "/rekor-v1/", 1);
     if path.len() > 1 { path.trim_end_matches('/').to_owned() } else { path }
 }
 
 async fn instance(dir: &Path) -> Router {
     let line = ["init", dir.to_str().unwrap(), "--url", "http://127.0.0.1:8472", "--entries", "token"];
     init(Line::parse_from(line).init).await.unwrap();
+    served(dir).await
+}
+
+async fn served(dir: &Path) -> Router {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(Config::load(dir).unwrap(), clock.clone()).unwrap();
     application(instance, &clock).await.unwrap().router
@@ -85,7 +98,28 @@ async fn status(router: &Router, method: &Method, path: &str) -> StatusCode {
 async fn every_route_has_its_zone_and_every_sealed_one_its_gate() {
     let folder = tempfile::tempdir().unwrap();
     let router = instance(&folder.path().join("instance")).await;
-    let (table, paths) = (table(), paths(&router));
+    check_zones(&router).await;
+}
+
+/// Logs that have ended and those that took their places, each under its own prefix.
+#[tokio::test]
+async fn every_further_log_is_in_the_zones_of_the_first_one_of_its_dialect() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    drop(instance(&dir).await);
+    for (dialect, more) in
+        [("ct", &[][..]), ("rekor-v1", &[]), ("rekor-v2", &["--url", "http://localhost:8472"])]
+    {
+        let line = ["add-log", dir.to_str().unwrap(), dialect, "--replaces", dialect];
+        logs::add(AddLine::parse_from(line.iter().chain(more)).add).await.unwrap();
+    }
+    let router = served(&dir).await;
+    assert!(paths(&router).contains("/rekor-v1-2/checkpoint"), "{:?}", paths(&router));
+    check_zones(&router).await;
+}
+
+async fn check_zones(router: &Router) {
+    let (table, paths) = (table(), paths(router));
     assert!(paths.len() > 30 && paths.contains("/checkpoint"), "the router shows no paths: {paths:?}");
 
     let known: BTreeSet<_> = table.keys().map(|(_, path)| path.clone()).collect();
@@ -97,7 +131,7 @@ async fn every_route_has_its_zone_and_every_sealed_one_its_gate() {
 
     for path in &paths {
         for method in [Method::GET, Method::POST] {
-            let answer = status(&router, &method, path).await;
+            let answer = status(router, &method, path).await;
             let served = !matches!(answer, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
             match table.get(&(method.clone(), plain(path))) {
                 Some(Zone::Sealed) => assert_eq!(answer, StatusCode::UNAUTHORIZED, "{method} {path}"),
@@ -106,7 +140,7 @@ async fn every_route_has_its_zone_and_every_sealed_one_its_gate() {
             }
         }
         if table.get(&(Method::GET, plain(path))) == Some(&Zone::Sealed) {
-            let answer = status(&router, &Method::HEAD, path).await;
+            let answer = status(router, &Method::HEAD, path).await;
             assert!(matches!(answer.as_u16(), 401 | 405), "HEAD {path}: {answer}");
         }
     }

@@ -8,7 +8,7 @@ use chancery_tlog::checkpoint::Origin;
 use chancery_tlog::clock::Timestamp;
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{BaseUrl, ConfigError};
 
 /// Prefixes that other roles own: their paths stand at the root of the instance.
 const RESERVED: [&str; 8] =
@@ -26,10 +26,52 @@ pub(crate) struct LogConfig {
     pub(crate) origin: Origin,
     /// Key of the C2SP checkpoints.
     pub(crate) checkpoint_key: PathBuf,
+    /// Address of its own, of a Rekor v2 log beside another one.
+    pub(crate) url: Option<BaseUrl>,
     /// Start of trust.
     pub(crate) since: Timestamp,
+    /// What is left of it, if it has ended.
+    pub(crate) ended: Option<EndedConfig>,
     /// Who may write to it. A CT log takes what leads to its roots.
     pub(crate) admission: AdmissionConfig,
+}
+
+/// A log that takes no entries any more: the `ended` key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndedConfig {
+    /// End of trust: what it signed later is not believed.
+    #[serde(deserialize_with = "super::rfc3339")]
+    pub(crate) until: Timestamp,
+    /// Entries in it.
+    pub(crate) size: u64,
+    /// Whether its entries can be read. If not, all that is left is its name in the trust files.
+    #[serde(default = "yes")]
+    pub(crate) served: bool,
+    /// Whether the trust files name it, so that what it signed before the end is believed.
+    #[serde(default = "yes")]
+    pub(crate) trusted: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl LogConfig {
+    /// Whether it takes entries.
+    pub(crate) fn is_active(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Whether anything that it signed is to be believed.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.ended.as_ref().is_none_or(|ended| ended.trusted)
+    }
+
+    /// Whether it is read or written here.
+    pub(crate) fn is_served(&self) -> bool {
+        self.ended.as_ref().is_none_or(|ended| ended.served)
+    }
 }
 
 /// Who may write to an attestation log: the `[log.admission]` table.
@@ -100,7 +142,15 @@ impl Dialect {
         matches!(self, Self::Ct { .. })
     }
 
-    fn face(&self) -> Option<&Face> {
+    fn tree_id(&self) -> Option<u64> {
+        match self {
+            Self::RekorV1 { tree_id, .. } => Some(*tree_id),
+            Self::Ct { .. } | Self::RekorV2 => None,
+        }
+    }
+
+    /// What it has beside the C2SP face.
+    pub(crate) fn face(&self) -> Option<&Face> {
         match self {
             Self::Ct { face, .. } | Self::RekorV1 { face, .. } => Some(face),
             Self::RekorV2 => None,
@@ -127,8 +177,10 @@ struct Section {
     prefix: Option<String>,
     key: Option<PathBuf>,
     checkpoint_key: PathBuf,
+    url: Option<String>,
     #[serde(deserialize_with = "super::rfc3339")]
     since: Timestamp,
+    ended: Option<EndedConfig>,
     roots: Option<PathBuf>,
     hostname: Option<String>,
     tree_id: Option<u64>,
@@ -150,12 +202,26 @@ impl TryFrom<Section> for LogConfig {
                  clients of dialect \"rekor-v2\" look the key up by it"
             ));
         }
+        let url = section
+            .url
+            .as_deref()
+            .map(BaseUrl::parse)
+            .transpose()
+            .map_err(|error| format!("url: {error}"))?;
+        if let Some(url) = url.as_ref().filter(|url| url.hostname() != origin.as_str()) {
+            return Err(format!("url {url}: its host must be the log's origin, which is \"{origin}\""));
+        }
+        if section.ended.as_ref().is_some_and(|ended| ended.until < section.since) {
+            return Err("`ended.until` is before `since`: it would never have been trusted".to_owned());
+        }
         Ok(Self {
             name: section.name,
             dialect,
             origin,
             checkpoint_key: section.checkpoint_key,
+            url,
             since: section.since,
+            ended: section.ended,
             admission: section.admission.unwrap_or_default(),
         })
     }
@@ -187,6 +253,7 @@ impl Section {
             ("roots", self.roots.is_some(), "\"ct\""),
             ("hostname", self.hostname.is_some(), "\"rekor-v1\""),
             ("tree_id", self.tree_id.is_some(), "\"rekor-v1\""),
+            ("url", self.url.is_some() && dialect != Dialect::RekorV2, "\"rekor-v2\""),
             ("admission", self.admission.is_some() && dialect.is_ct(), "\"rekor-v1\" and \"rekor-v2\""),
         ];
         match foreign.into_iter().find(|(_, given, _)| *given) {
@@ -220,7 +287,7 @@ fn is_bare_host(origin: &str) -> bool {
 }
 
 /// What all logs together must satisfy.
-pub(super) fn check(logs: &[LogConfig], has_ca: bool) -> Result<(), ConfigError> {
+pub(super) fn check(logs: &[LogConfig], instance: &BaseUrl, has_ca: bool) -> Result<(), ConfigError> {
     let lost = |log: &&LogConfig| {
         log.admission.signers == Signers::OwnCa && log.admission.roots.is_none() && !has_ca
     };
@@ -240,13 +307,38 @@ pub(super) fn check(logs: &[LogConfig], has_ca: bool) -> Result<(), ConfigError>
         }
     }
     let mut dialects = HashSet::new();
-    match logs.iter().map(|log| log.dialect.name()).find(|name| !dialects.insert(*name)) {
-        Some(twice) => {
-            let problem = format!("one process serves at most one log with dialect \"{twice}\"");
-            Err(ConfigError::value("log", problem))
+    let active = logs.iter().filter(|log| log.is_active());
+    if let Some(twice) = active.map(|log| log.dialect.name()).find(|name| !dialects.insert(*name)) {
+        let problem = format!(
+            "one process serves at most one log with dialect \"{twice}\" that takes entries: end the other with \
+             `chancery-server end-log`"
+        );
+        return Err(ConfigError::value("log", problem));
+    }
+    check_shards(logs)?;
+    check_hosts(logs, instance)
+}
+
+/// The logs of dialect Rekor v1 are one to its clients: entries are counted through them in their order.
+fn check_shards(logs: &[LogConfig]) -> Result<(), ConfigError> {
+    let shards: Vec<_> = logs.iter().filter(|log| log.dialect.tree_id().is_some()).collect();
+    unique_by(&shards, "tree_id", |log| log.dialect.tree_id())?;
+    match shards.iter().rev().skip(1).find(|log| log.is_active()) {
+        Some(log) => {
+            let problem = "it takes entries, so it must stand after the logs of its dialect that have ended: \
+                entries are counted in the order of the logs";
+            Err(ConfigError::value(format!("log.{}", log.name), problem))
         }
         None => Ok(()),
     }
+}
+
+/// Logs of dialect Rekor v2 have the same paths, so each is found by a host of its own.
+fn check_hosts(logs: &[LogConfig], instance: &BaseUrl) -> Result<(), ConfigError> {
+    let v2 = logs.iter().filter(|log| log.dialect == Dialect::RekorV2 && log.is_served());
+    unique_by(&v2.collect::<Vec<_>>(), "host in their address (`url`)", |log| {
+        Some(log.url.as_ref().unwrap_or(instance).hostname().to_owned())
+    })
 }
 
 fn unique<'l>(
@@ -254,8 +346,16 @@ fn unique<'l>(
     key: &str,
     of: impl Fn(&'l LogConfig) -> Option<&'l str>,
 ) -> Result<(), ConfigError> {
+    unique_by(&logs.iter().collect::<Vec<_>>(), key, of)
+}
+
+fn unique_by<'l, V: Eq + std::hash::Hash + Clone + std::fmt::Display>(
+    logs: &[&'l LogConfig],
+    key: &str,
+    of: impl Fn(&'l LogConfig) -> Option<V>,
+) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
-    match logs.iter().filter_map(of).find(|value| !seen.insert(*value)) {
+    match logs.iter().filter_map(|log| of(log)).find(|value| !seen.insert(value.clone())) {
         Some(twice) => Err(ConfigError::value("log", format!("two logs have the {key} \"{twice}\""))),
         None => Ok(()),
     }

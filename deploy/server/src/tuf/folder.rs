@@ -77,7 +77,7 @@ pub(super) fn shown(name: &str) -> String {
 }
 
 /// Writes beside `path`, syncs, renames, and syncs the name.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
     let temporary = parent.join(format!(".{name}.new"));

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::{Dialect, problem};
+use super::problem;
+use super::shard::Served;
 use crate::clock::Timestamp;
 use crate::merkle::{Hash, leaf_hash};
 use crate::rekor::{entry_id, sign_checkpoint, sign_set};
@@ -52,7 +53,7 @@ struct InclusionProof {
     tree_size: u64,
 }
 
-/// An entry with its place and the proof of it, all at one head.
+/// An entry with its place in its tree and the proof of it, all at one head.
 pub(super) struct Located<'h> {
     pub(super) index: u64,
     pub(super) time: Timestamp,
@@ -62,7 +63,7 @@ pub(super) struct Located<'h> {
     pub(super) head: &'h Head,
 }
 
-impl Dialect {
+impl Served {
     /// The id of the entry with this leaf hash.
     pub(super) fn id_of(&self, leaf: &Hash) -> String {
         entry_id(self.tree_id, leaf)
@@ -70,22 +71,24 @@ impl Dialect {
 
     /// Renders an entry, with a fresh SET.
     pub(super) async fn render(&self, at: Located<'_>) -> Result<Answer, Problem> {
-        let (index, integrated_time, log_id) = (at.index, at.time.seconds(), self.log_id);
+        let (integrated_time, log_id) = (at.time.seconds(), self.log_id);
+        // The proof counts in the tree, everything else through all shards.
+        let log_index = self.first_index + at.index;
         let body = STANDARD.encode(&at.leaf);
         let set = with_signer(&self.signer, move |signer| {
-            sign_set(&at.leaf, integrated_time, &log_id, index, signer)
+            sign_set(&at.leaf, integrated_time, &log_id, log_index, signer)
         });
         let signed_entry_timestamp = STANDARD.encode(set.await?);
         let inclusion_proof = InclusionProof {
             checkpoint: self.checkpoint(at.head).await?,
             hashes: at.proof.iter().map(ToString::to_string).collect(),
-            log_index: index,
+            log_index: at.index,
             root_hash: at.head.root.to_hex(),
             tree_size: at.head.size,
         };
         let verification = Verification { inclusion_proof, signed_entry_timestamp };
         let log_id = hex::encode(self.log_id);
-        let entry = LogEntry { body, integrated_time, log_id, log_index: index, verification };
+        let entry = LogEntry { body, integrated_time, log_id, log_index, verification };
         Ok(BTreeMap::from([(self.id_of(&at.leaf_hash), entry)]))
     }
 

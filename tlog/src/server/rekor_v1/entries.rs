@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
 
 use super::answer::{Answer, Located};
-use super::{Dialect, Shared, problem, schema};
+use super::{Shared, problem, schema};
 use crate::merkle::{Hash, leaf_hash};
 use crate::rekor::CanonicalEntry;
 use crate::serve::Problem;
@@ -38,8 +38,9 @@ pub(super) async fn create(
         extra: Bytes::new(),
         terms: entry.index_keys,
     };
-    let receipt = dialect.log.add(submission).await.map_err(|error| problem::add(&error))?;
-    let id = dialect.id_of(&receipt.leaf_hash);
+    let tree = &dialect.current;
+    let receipt = tree.log.add(submission).await.map_err(|error| problem::add(&error))?;
+    let id = tree.id_of(&receipt.leaf_hash);
     let location = header(&format!("{}/{id}", uri.path().trim_end_matches('/')))?;
     // Clients fetch what a 409 names. Where they could not, whoever sends an entry again gets it at once: they had it
     // already, signature and all.
@@ -55,7 +56,7 @@ pub(super) async fn create(
         proof: receipt.proof,
         head: &receipt.head,
     };
-    let answer = dialect.render(located).await?;
+    let answer = tree.render(located).await?;
     let mut response = json(StatusCode::CREATED, &answer);
     // Unquoted, against RFC 9110: sigstore-go looks the answer's only member up by this text.
     response.headers_mut().insert(ETAG, header(&id)?);
@@ -78,10 +79,7 @@ pub(super) async fn by_uuid(
     // A path that is no UTF-8 is no id either.
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let id = EntryId::parse(&text, "entryUUID", "path")?;
-    if !id.may_be_in(&dialect) {
-        return Ok(found(None));
-    }
-    Ok(found(dialect.read_by_hash(&id.leaf).await?))
+    Ok(found(dialect.read_by_hash(id.tree, &id.leaf).await?))
 }
 
 /// The answer, or the genuine server's 404, which has no body.
@@ -104,7 +102,7 @@ struct LogQuery {
 
 /// What `retrieve` asks for, checked.
 enum Wanted {
-    Leaf(Hash),
+    Entry(EntryId),
     Index(u64),
 }
 
@@ -115,18 +113,18 @@ pub(super) async fn retrieve(
     body: Bytes,
 ) -> Result<Response, Problem> {
     schema::body("entry", &headers, &body)?;
-    let wanted = wanted(&dialect, schema::parse("entry", &body)?)?;
+    let wanted = wanted(schema::parse("entry", &body)?)?;
     let mut answers = Vec::with_capacity(wanted.len());
     for one in wanted {
         answers.extend(match one {
-            Wanted::Leaf(leaf) => dialect.read_by_hash(&leaf).await?,
+            Wanted::Entry(id) => dialect.read_by_hash(id.tree, &id.leaf).await?,
             Wanted::Index(index) => dialect.read(index).await?,
         });
     }
     Ok(json(StatusCode::OK, &answers))
 }
 
-fn wanted(dialect: &Dialect, query: LogQuery) -> Result<Vec<Wanted>, Problem> {
+fn wanted(query: LogQuery) -> Result<Vec<Wanted>, Problem> {
     let lists = [
         ("entryUUIDs", query.entry_uuids.as_ref().map(Vec::len)),
         ("logIndexes", query.log_indexes.as_ref().map(Vec::len)),
@@ -144,17 +142,14 @@ fn wanted(dialect: &Dialect, query: LogQuery) -> Result<Vec<Wanted>, Problem> {
     }
     let mut wanted = Vec::with_capacity(total);
     for (at, text) in query.entry_uuids.iter().flatten().enumerate() {
-        let id = EntryId::parse(text, &format!("entryUUIDs.{at}"), "body")?;
-        if id.may_be_in(dialect) {
-            wanted.push(Wanted::Leaf(id.leaf));
-        }
+        wanted.push(Wanted::Entry(EntryId::parse(text, &format!("entryUUIDs.{at}"), "body")?));
     }
     for (at, index) in query.log_indexes.iter().flatten().enumerate() {
         wanted.push(Wanted::Index(schema::at_least(&format!("logIndexes.{at}"), "body", *index, 0)?));
     }
     for entry in query.entries.iter().flatten() {
         let entry = CanonicalEntry::from_query(entry).map_err(|error| problem::entry(&error))?;
-        wanted.push(Wanted::Leaf(leaf_hash(&entry.body)));
+        wanted.push(Wanted::Entry(EntryId { tree: None, leaf: leaf_hash(&entry.body) }));
     }
     Ok(wanted)
 }
@@ -181,9 +176,5 @@ impl EntryId {
             return Err(Problem::bad_request(format!("invalid tree ID {tree} in entry ID")));
         }
         Ok(Self { tree: Some(tree), leaf })
-    }
-
-    fn may_be_in(&self, dialect: &Dialect) -> bool {
-        self.tree.is_none_or(|tree| tree == dialect.tree_id)
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
+use super::shard::Served;
 use super::{Shared, problem, schema};
 use crate::merkle::{Hash, leaf_hash};
 use crate::rekor::Verifier;
@@ -59,9 +60,19 @@ pub(super) async fn retrieve(
         Some("and") => true,
         Some(_) => return Err(schema::one_of("operator", OPERATORS)),
     };
+    let terms = terms(&query)?;
+    let mut ids = Vec::new();
+    for tree in dialect.trees() {
+        find(tree, &terms, every, &mut ids).await?;
+    }
+    Ok(json(StatusCode::OK, &ids))
+}
+
+/// Adds the ids of a tree's entries with one of the terms, or with every one, as long as there are not too many.
+async fn find(tree: &Served, terms: &[String], every: bool, ids: &mut Vec<String>) -> Result<(), Problem> {
     let mut found: Option<BTreeSet<u64>> = None;
-    for term in terms(&query)? {
-        let one = dialect.log.search(&term, MAX_FOUND).await.map_err(|error| problem::store(&error))?;
+    for term in terms {
+        let one = tree.log.search(term, MAX_FOUND).await.map_err(|error| problem::store(&error))?;
         let one = BTreeSet::from_iter(one);
         found = Some(match found {
             None => one,
@@ -69,12 +80,12 @@ pub(super) async fn retrieve(
             Some(before) => &before | &one,
         });
     }
-    let mut ids = Vec::new();
-    for index in found.unwrap_or_default().into_iter().rev().take(MAX_FOUND) {
-        let entry = dialect.log.entry(index).await.map_err(|error| problem::store(&error))?;
-        ids.extend(entry.map(|entry| dialect.id_of(&leaf_hash(&entry.leaf))));
+    let room = MAX_FOUND.saturating_sub(ids.len());
+    for index in found.unwrap_or_default().into_iter().rev().take(room) {
+        let entry = tree.log.entry(index).await.map_err(|error| problem::store(&error))?;
+        ids.extend(entry.map(|entry| tree.id_of(&leaf_hash(&entry.leaf))));
     }
-    Ok(json(StatusCode::OK, &ids))
+    Ok(())
 }
 
 /// The search terms of a query, lower-case as they are stored.

@@ -3,6 +3,7 @@
 mod create;
 mod read;
 mod search;
+mod shards;
 mod zones;
 
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::clock::{Clock, SystemClock};
 use crate::fixture::p256_signer;
-use crate::key::{HashAlgorithm, SoftwareSigner};
+use crate::key::{HashAlgorithm, Signer, SoftwareSigner};
 use crate::merkle::{Hash, leaf_hash, verify_inclusion};
 use crate::note::{KeyName, Note, NoteKey};
 use crate::rekor::set_payload;
+use crate::server::log::Log;
 
 const TREE: u64 = 1_234_567_890_123_456_789;
 const HOST: &str = "log.example";
@@ -38,6 +40,10 @@ fn log_key() -> Arc<dyn Signer> {
     Arc::new(p256_signer("kav-log-v1"))
 }
 
+fn shard(log: Log, tree_id: u64, first_index: u64, signer: Arc<dyn Signer>) -> Shard {
+    Shard { log, host: HOST.to_owned(), tree_id, first_index, signer }
+}
+
 impl Rekor {
     /// Over an empty log.
     async fn start() -> Self {
@@ -51,14 +57,8 @@ impl Rekor {
 
     fn with(running: RunningLog, admission: Admission, gate: Gate) -> Self {
         let signer = log_key();
-        let router = router(RekorV1 {
-            log: running.log.clone(),
-            host: HOST.to_owned(),
-            tree_id: TREE,
-            signer: Arc::clone(&signer),
-            admission,
-            gate,
-        });
+        let current = shard(running.log.clone(), TREE, 0, Arc::clone(&signer));
+        let router = router(RekorV1 { current, past: Vec::new(), admission, gate });
         Self { router, running, signer }
     }
 

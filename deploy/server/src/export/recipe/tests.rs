@@ -40,7 +40,14 @@ impl World {
         let [ct, rekor_v1, rekor_v2] = self.keys.each_ref().map(Signer::public_key);
         let log = |key: &'static str, signer| {
             let base_url = format!("{}{key}", self.url);
-            LogIdentity { base_url, key: signer, log_id: PublicKey::fingerprint(signer), since: NOW }
+            LogIdentity {
+                base_url,
+                key: signer,
+                log_id: PublicKey::fingerprint(signer),
+                service_url: None,
+                since: NOW,
+                until: None,
+            }
         };
         Identity {
             url: &self.url,
@@ -50,6 +57,8 @@ impl World {
             ct: Some(log("/ct", ct)),
             rekor_v1: v1.then(|| log("", rekor_v1)),
             rekor_v2: v2.then(|| log("", rekor_v2)),
+            past_ct: Vec::new(),
+            past_rekor: Vec::new(),
             timestamp: Some((&self.tsa, NOW)),
         }
     }

@@ -150,8 +150,8 @@ async fn an_entry_that_does_not_verify_is_400_and_leaves_no_trace() {
 async fn a_busy_log_is_503_with_retry_after_in_json() {
     let (log, _sequencer) = standing_log(|settings| settings.max_pool_entries = 1).await;
     let admission = Admission::any(Vec::new(), Arc::new(SystemClock));
-    let (host, signer, gate) = (HOST.to_owned(), log_key(), Gate::open());
-    let router = router(RekorV1 { log, host, tree_id: TREE, signer, admission, gate });
+    let current = shard(log, TREE, 0, log_key());
+    let router = router(RekorV1 { current, past: Vec::new(), admission, gate: Gate::open() });
     let key = p256_signer("client");
     let (first, second) = (hashedrekord("one", &key), hashedrekord("two", &key));
     let waiting = post(&router, ENTRIES, &first);

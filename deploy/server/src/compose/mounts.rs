@@ -1,0 +1,94 @@
+//! The routes of all logs. Logs of dialect Rekor v1 share one API, those of Rekor v2 share paths under several hosts.
+
+use axum::Router;
+use chancery_tlog::server::admission::Admission;
+use chancery_tlog::server::ct::CtLog;
+use chancery_tlog::server::log::Log;
+use chancery_tlog::server::rekor_v1::{self, RekorV1, Shard};
+use chancery_tlog::server::rekor_v2::{self, RekorV2};
+use chancery_tlog::server::tiles;
+
+use super::{Shared, hosts};
+use crate::config::BaseUrl;
+use crate::roles::{LogRole, Speaks, signer};
+
+/// What has been mounted so far. Logs come in the order of their configuration, which is that of their time.
+#[derive(Default)]
+pub(super) struct Mounts {
+    router: Router,
+    issuance_log: Option<CtLog>,
+    shards: Vec<Shard>,
+    /// Entries in the Rekor v1 logs so far.
+    next_index: u64,
+    admission: Option<Admission>,
+    hosts: Vec<(String, Router)>,
+}
+
+impl Mounts {
+    /// Leaves out a log that is not served any more. Its indexes stay its own.
+    pub(super) fn skip(&mut self, role: &LogRole) {
+        if let Speaks::RekorV1 { .. } = role.speaks {
+            self.next_index += size(role);
+        }
+    }
+
+    /// Mounts a log.
+    pub(super) fn add(
+        &mut self,
+        role: &LogRole,
+        log: Log,
+        shared: &Shared,
+        instance: &BaseUrl,
+    ) -> anyhow::Result<()> {
+        let face = tiles::router(log.clone(), &shared.gate);
+        let router = std::mem::take(&mut self.router);
+        self.router = match &role.speaks {
+            Speaks::Ct { prefix, key, roots } => {
+                let roots = shared.own_chain.last().into_iter().chain(roots).cloned().collect();
+                let ct = CtLog::new(log, roots, signer(key)?.clone(), shared.clock.clone())?;
+                if role.config.is_active() {
+                    self.issuance_log = Some(ct.clone());
+                }
+                router.nest(prefix, face.merge(ct.router(&shared.gate)))
+            }
+            Speaks::RekorV1 { prefix, key, hostname, tree_id } => {
+                self.shards.push(Shard {
+                    log,
+                    host: hostname.clone(),
+                    tree_id: *tree_id,
+                    first_index: self.next_index,
+                    signer: signer(key)?.clone(),
+                });
+                self.next_index += size(role);
+                // The last one's: it is the one that takes entries, if any does.
+                self.admission = Some(shared.admission(role));
+                router.nest(prefix, face)
+            }
+            Speaks::RekorV2 => {
+                let rekor = RekorV2::new(log, role.checkpoint_key())?.admitting(shared.admission(role));
+                let host = role.config.url.as_ref().unwrap_or(instance).hostname().to_owned();
+                self.hosts.push((host, rekor_v2::router(rekor, &shared.gate)));
+                router
+            }
+        };
+        Ok(())
+    }
+
+    /// All routes, and the log that the CA may write to.
+    pub(super) fn finish(mut self, shared: &Shared, instance: &BaseUrl) -> (Router, Option<CtLog>) {
+        let mut router = self.router;
+        if let Some((current, admission)) = self.shards.pop().zip(self.admission) {
+            let gate = shared.gate.clone();
+            router = router.merge(rekor_v1::router(RekorV1 { current, past: self.shards, admission, gate }));
+        }
+        if let Some(v2) = hosts::by_host(self.hosts, instance.hostname()) {
+            router = router.merge(v2);
+        }
+        (router, self.issuance_log)
+    }
+}
+
+/// Entries of a log that has ended. One that has not is the last, and nothing is counted after it.
+fn size(role: &LogRole) -> u64 {
+    role.config.ended.as_ref().map(|ended| ended.size).unwrap_or_default()
+}
