@@ -227,7 +227,7 @@ fn check_trust_files(instance: &Instance, findings: &mut Findings) -> anyhow::Re
     // One that cannot be read is a problem that `check_tuf` names.
     documents.extend(instance.tuf.as_ref().and_then(|tuf| tuf.root_document().ok()));
     for document in documents {
-        let path = instance.config.dir.join("trust").join(document.name);
+        let path = instance.config.dir.join("trust").join(&*document.name);
         match std::fs::read_to_string(&path) {
             Ok(text) if text == document.text => current += 1,
             Ok(_) => findings.warning(format!(

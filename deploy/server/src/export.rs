@@ -53,7 +53,7 @@ pub(crate) fn export_for(dir: &Path, client: Client, output: Option<&Path>) -> a
 fn write_all(folder: &Path, documents: &[&Document]) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let write = |document: &Document| {
-        let path = folder.join(document.name);
+        let path = folder.join(&*document.name);
         // Public files, the same at every export: replacing them loses nothing.
         std::fs::write(&path, &document.text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)

@@ -271,7 +271,7 @@ async fn make(
         documents.push(role.root_document()?);
     }
     for document in documents {
-        let path = dir.join("trust").join(document.name);
+        let path = dir.join("trust").join(&*document.name);
         // The chains are there already, and are what the configuration reads.
         if !document.name.ends_with("-chain.pem") {
             write(&path, &document.text)?;

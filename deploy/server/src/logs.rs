@@ -25,6 +25,7 @@ use self::section::Section;
 use crate::config::{self, BaseUrl, Config, EndedConfig, LogConfig};
 use crate::init::write;
 use crate::roles::{CHECKPOINTS, Instance, LogKey, LogRole, Speaks};
+use crate::trust::{self, Document};
 use crate::tuf;
 
 /// What a new log is made from.
@@ -355,14 +356,31 @@ impl Standing {
         path.strip_prefix(&self.config.dir).unwrap_or(path).display().to_string()
     }
 
+    /// Takes away the copies of keys that are trusted no more, or `tuf sign` would go on naming them.
+    fn remove_past_keys(&self, documents: &[Document]) -> anyhow::Result<()> {
+        let trust = self.config.dir.join("trust");
+        let unreadable = || format!("cannot read {}", trust.display());
+        for entry in std::fs::read_dir(&trust).with_context(unreadable)? {
+            let (path, name) =
+                entry.map(|entry| (entry.path(), entry.file_name())).with_context(unreadable)?;
+            let name = name.to_string_lossy();
+            if name.starts_with(trust::PAST) && documents.iter().all(|document| document.name != name) {
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The one step that changes the instance, and the copies that follow from it.
     fn commit(&self, text: &str, instance: &Instance) -> anyhow::Result<()> {
         let dir = &self.config.dir;
         replace(&dir.join(config::FILE), text)?;
-        for document in instance.documents()? {
+        let documents = instance.documents()?;
+        self.remove_past_keys(&documents)?;
+        for document in documents {
             // The chains are what the configuration reads, and no log is in them.
             if !document.name.ends_with("-chain.pem") {
-                replace(&dir.join("trust").join(document.name), &document.text)?;
+                replace(&dir.join("trust").join(&*document.name), &document.text)?;
             }
         }
         Ok(())

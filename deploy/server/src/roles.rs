@@ -160,6 +160,7 @@ impl CaRole {
             service_url: None,
             since: self.since,
             until: None,
+            past: None,
         })
     }
 

@@ -3,6 +3,8 @@
 //! Everything here is public. The files are derived from keys, chain and configuration at every start, so what is
 //! served cannot disagree with what signs. Formats: protobuf-specs `sigstore_trustroot.proto`.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::routing::get;
@@ -21,6 +23,10 @@ use crate::config::BaseUrl;
 pub(crate) const PATH: &str = "/.well-known/chancery";
 /// The one file that holds everything a client needs.
 pub(crate) const CLIENT_TRUST_CONFIG: &str = "client_trust_config.json";
+
+/// What the names of keys begin with whose logs have ended: `past.DIALECT.NAME.pub`, for clients that know no trusted
+/// root.
+pub(crate) const PAST: &str = "past.";
 
 /// Clients ask seldom, and a wrong answer of a cache would live long: five minutes.
 const CACHE: &str = "public, max-age=300";
@@ -63,13 +69,15 @@ pub(crate) struct LogIdentity<'i> {
     pub(crate) since: Timestamp,
     /// Until when, if it has ended.
     pub(crate) until: Option<Timestamp>,
+    /// Its dialect and name, if it has ended.
+    pub(crate) past: Option<(&'i str, &'i str)>,
 }
 
 /// A published file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
     /// File name.
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// Media type.
     pub(crate) media_type: &'static str,
     /// Contents.
@@ -79,7 +87,8 @@ pub(crate) struct Document {
 /// All files of an instance. Those of roles that it does not have are left out.
 pub(crate) fn documents(identity: &Identity<'_>) -> Vec<Document> {
     let (trusted_root, signing_config) = (trusted_root(identity), signing_config(identity));
-    let json = |name, text| Document { name, media_type: "application/json", text };
+    let json =
+        |name: &'static str, text| Document { name: name.into(), media_type: "application/json", text };
     let mut documents = vec![
         json("trusted_root.json", trusted_root.to_json()),
         json("signing_config.json", signing_config.to_json()),
@@ -88,29 +97,42 @@ pub(crate) fn documents(identity: &Identity<'_>) -> Vec<Document> {
     for (name, chain) in [("ca-chain.pem", identity.ca), ("tsa-chain.pem", identity.timestamp)] {
         if let Some((chain, _)) = chain {
             let text = chain.iter().map(Certificate::to_pem).collect();
-            documents.push(Document { name, media_type: "application/pem-certificate-chain", text });
+            documents.push(Document {
+                name: name.into(),
+                media_type: "application/pem-certificate-chain",
+                text,
+            });
         }
     }
     let logs =
         [("ct.pub", &identity.ct), ("rekor.pub", &identity.rekor_v1), ("rekor-v2.pub", &identity.rekor_v2)];
     for (name, log) in logs {
-        if let Some(log) = log {
-            documents.push(Document { name, media_type: "application/x-pem-file", text: log.key.to_pem() });
-        }
+        documents.extend(log.as_ref().map(|log| public_key(name.into(), log)));
+    }
+    for log in identity.past_ct.iter().chain(&identity.past_rekor) {
+        let Some((dialect, name)) = log.past else { continue };
+        documents.push(public_key(format!("{PAST}{dialect}.{name}.pub").into(), log));
     }
     documents
 }
 
-/// Serves the files under [`PATH`].
+fn public_key(name: Cow<'static, str>, log: &LogIdentity<'_>) -> Document {
+    Document { name, media_type: "application/x-pem-file", text: log.key.to_pem() }
+}
+
+/// Serves the files under [`PATH`], but for the keys of the past: those are in the trusted root.
 pub(crate) fn router(documents: Vec<Document>) -> Router {
-    documents.into_iter().fold(Router::new(), |router, document| {
-        let path = format!("{PATH}/{}", document.name);
-        let answer = move || {
-            let text = document.text.clone();
-            async move { ([(CONTENT_TYPE, document.media_type), (CACHE_CONTROL, CACHE)], text) }
-        };
-        router.route(&path, get(answer))
-    })
+    documents.into_iter().filter(|document| !document.name.starts_with(PAST)).fold(
+        Router::new(),
+        |router, document| {
+            let path = format!("{PATH}/{}", document.name);
+            let answer = move || {
+                let text = document.text.clone();
+                async move { ([(CONTENT_TYPE, document.media_type), (CACHE_CONTROL, CACHE)], text) }
+            };
+            router.route(&path, get(answer))
+        },
+    )
 }
 
 /// No `operator` anywhere in it: cosign 2.5 refuses a trusted root with that newer member.
@@ -202,6 +224,7 @@ mod tests {
             service_url: None,
             since: SINCE,
             until: None,
+            past: None,
         };
         documents(&Identity {
             url: &url,
@@ -211,7 +234,11 @@ mod tests {
             ct: Some(log(format!("{url}/ct"), ct)),
             rekor_v1: Some(LogIdentity { log_id: rekor_v1.fingerprint(), ..log(url.to_string(), rekor_v1) }),
             rekor_v2: Some(log(url.to_string(), rekor_v2)),
-            past_ct: vec![LogIdentity { until: Some(UNTIL), ..log(format!("{url}/old"), ct) }],
+            past_ct: vec![LogIdentity {
+                until: Some(UNTIL),
+                past: Some(("ct", "old")),
+                ..log(format!("{url}/old"), ct)
+            }],
             past_rekor: vec![LogIdentity {
                 until: Some(UNTIL),
                 ..log("https://old.example".to_owned(), rekor_v2)
@@ -274,6 +301,7 @@ mod tests {
         assert_eq!(ends(&root.tlogs), [None, None, end.clone()]);
         assert_eq!(ends(&root.ctlogs), [None, end]);
         assert!(!text(&documents, "signing_config.json").contains("old.example"));
+        assert_eq!(text(&documents, "past.ct.old.pub"), text(&documents, "ct.pub"));
     }
 
     #[test]

@@ -174,7 +174,7 @@ pub(crate) struct Inspection {
 fn root_document(trusted: &Trusted) -> Result<Document, TufError> {
     let text = String::from_utf8(trusted.root_bytes().to_vec())
         .map_err(|_| TufError::Encode("the root is not text".to_owned()))?;
-    Ok(Document { name: ROOT_DOCUMENT, media_type: "application/json", text })
+    Ok(Document { name: ROOT_DOCUMENT.into(), media_type: "application/json", text })
 }
 
 fn ed25519(key: &PublicKey, what: impl Fn() -> String) -> Result<(), TufError> {

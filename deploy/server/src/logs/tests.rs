@@ -213,7 +213,10 @@ async fn a_log_that_is_served_no_more_needs_neither_store_nor_private_keys() {
 async fn a_log_that_is_trusted_no_more_is_in_no_trust_file_and_keeps_its_indexes() {
     let world = World::new(&[]).await;
     world.add(&["rekor-v1", "--replaces", "rekor-v1"]).await.unwrap();
+    let copy = world.dir.join("trust/past.rekor-v1.rekor-v1.pub");
+    assert!(copy.exists());
     world.end(&["rekor-v1", "--untrusted"]).await.unwrap();
+    assert!(!copy.exists(), "`tuf sign` would go on naming it");
     assert_eq!(world.trusted_root().tlogs.len(), 2, "one of each dialect");
     let ended = world.config().logs[1].ended.clone().unwrap();
     assert_eq!((ended.size, ended.served, ended.trusted), (1, true, false));

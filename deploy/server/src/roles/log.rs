@@ -227,7 +227,7 @@ impl LogRole {
     }
 
     fn named<'l>(&'l self, base_url: String, key: &'l PublicKey, log_id: [u8; 32]) -> LogIdentity<'l> {
-        let LogConfig { since, url, ended, .. } = &self.config;
+        let LogConfig { name, dialect, since, url, ended, .. } = &self.config;
         LogIdentity {
             base_url,
             key,
@@ -235,6 +235,7 @@ impl LogRole {
             service_url: url.as_ref().map(BaseUrl::as_str),
             since: *since,
             until: ended.as_ref().map(|ended| ended.until),
+            past: ended.as_ref().map(|_| (dialect.name(), name.as_str())),
         }
     }
 }

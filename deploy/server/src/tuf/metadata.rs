@@ -80,14 +80,15 @@ pub(super) fn targets(
     let mut targets = Targets::new(SPECIFICATION.to_owned(), version, time(expires)?);
     targets.delegations = None;
     for file in files {
-        let name = TargetName::new(file.name).map_err(|error| TufError::Encode(error.to_string()))?;
+        let name = TargetName::new(&*file.name).map_err(|error| TufError::Encode(error.to_string()))?;
         targets.add_target(name, target(file));
     }
     Ok(targets)
 }
 
 fn target(file: &TargetFile) -> Target {
-    let sigstore = |usage| json!({ "usage": usage, "status": "Active" });
+    let status = if file.expired { "Expired" } else { "Active" };
+    let sigstore = |usage| json!({ "usage": usage, "status": status });
     Target {
         length: length(&file.bytes),
         hashes: hashes(&file.bytes),

@@ -183,7 +183,7 @@ fn write_targets(
     let targets = metadata::targets(version, expires, files)?;
     for file in files {
         let sha256 = chancery_tlog::merkle::Hash::digest(&file.bytes).to_string();
-        folder.write(&serve::target_path(&sha256, file.name), &file.bytes)?;
+        folder.write(&serve::target_path(&sha256, &file.name), &file.bytes)?;
     }
     let targets = metadata::sign(targets, signers)?;
     folder.write(&targets.name, &targets.bytes)?;

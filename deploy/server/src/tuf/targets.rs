@@ -3,10 +3,11 @@
 //! Every current client reads `trusted_root.json` and `signing_config.v0.2.json`. The files with one key or chain each
 //! are for those from before: they choose by the custom metadata `sigstore.usage`, and by these names.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::TufError;
-use crate::trust::Document;
+use crate::trust::{Document, PAST};
 
 /// Our name, TUF's name, usage, and whether clients cannot do without it.
 const FILES: [(&str, &str, Option<&str>, bool); 6] = [
@@ -19,20 +20,26 @@ const FILES: [(&str, &str, Option<&str>, bool); 6] = [
     ("tsa-chain.pem", "tsa.crt.pem", Some("TSA"), false),
 ];
 
+/// Keys of the past that clients from before trusted roots need: their dialect, usage, and TUF's name for the active one.
+const PAST_KEYS: [(&str, &str, &str); 2] = [("ct", "CTFE", "ctfe"), ("rekor-v1", "Rekor", "rekor")];
+
 /// A target with its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TargetFile {
     /// Name in the targets' metadata.
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     /// Which service it is about, for clients that choose by that.
     pub(super) usage: Option<&'static str>,
+    /// Whether that service signs nothing with it any more.
+    pub(super) expired: bool,
     /// Contents.
     pub(super) bytes: Vec<u8>,
 }
 
 /// The targets of an instance that publishes `documents`.
 pub(super) fn from_documents(documents: &[Document]) -> Result<Vec<TargetFile>, TufError> {
-    collect(|name| {
+    let names = documents.iter().map(|document| document.name.clone().into_owned());
+    collect(names.collect(), |name| {
         let document = documents.iter().find(|document| document.name == name);
         Ok(document.map(|document| document.text.clone().into_bytes()))
     })
@@ -40,7 +47,10 @@ pub(super) fn from_documents(documents: &[Document]) -> Result<Vec<TargetFile>, 
 
 /// The targets that lie in the folder `trust`. It needs no instance, so the ceremony can be on another machine.
 pub(super) fn from_folder(trust: &Path) -> Result<Vec<TargetFile>, TufError> {
-    collect(|name| {
+    let unreadable = |source| TufError::Io { action: "read", path: trust.to_owned(), source };
+    let entries = std::fs::read_dir(trust).map_err(unreadable)?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    collect(names.collect::<std::io::Result<_>>().map_err(unreadable)?, |name| {
         let path = trust.join(name);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -50,14 +60,33 @@ pub(super) fn from_folder(trust: &Path) -> Result<Vec<TargetFile>, TufError> {
     })
 }
 
-fn collect(read: impl Fn(&str) -> Result<Option<Vec<u8>>, TufError>) -> Result<Vec<TargetFile>, TufError> {
+/// The targets among files with these names.
+fn collect(
+    mut names: Vec<String>,
+    read: impl Fn(&str) -> Result<Option<Vec<u8>>, TufError>,
+) -> Result<Vec<TargetFile>, TufError> {
     let mut files = Vec::new();
     for (document, name, usage, needed) in FILES {
         match read(document)? {
-            Some(bytes) => files.push(TargetFile { name, usage, bytes }),
+            Some(bytes) => files.push(TargetFile { name: name.into(), usage, expired: false, bytes }),
             None if needed => return Err(TufError::NoTrustFile(document.into())),
             None => {}
         }
     }
+    names.sort_unstable();
+    for document in names {
+        let Some((name, usage)) = past_key(&document) else { continue };
+        if let Some(bytes) = read(&document)? {
+            files.push(TargetFile { name: name.into(), usage: Some(usage), expired: true, bytes });
+        }
+    }
     Ok(files)
+}
+
+/// TUF's name and the usage of `past.DIALECT.NAME.pub`.
+fn past_key(document: &str) -> Option<(String, &'static str)> {
+    let (dialect, log) = document.strip_prefix(PAST)?.strip_suffix(".pub")?.split_once('.')?;
+    let (_, usage, name) = PAST_KEYS.iter().find(|(known, ..)| *known == dialect)?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (!log.is_empty() && log.chars().all(plain)).then(|| (format!("{name}.{log}.pub"), *usage))
 }

@@ -30,12 +30,18 @@ fn key() -> Arc<SoftwareSigner> {
 }
 
 fn documents(trusted_root: &str) -> Vec<Document> {
-    let document = |name, text: &str| Document { name, media_type: "text/plain", text: text.to_owned() };
+    let document = |name: &'static str, text: &str| Document {
+        name: name.into(),
+        media_type: "text/plain",
+        text: text.to_owned(),
+    };
     vec![
         document("trusted_root.json", trusted_root),
         document("signing_config.json", "a signing config"),
         document("client_trust_config.json", "both"),
         document("rekor.pub", "a key"),
+        document("past.rekor-v1.old.pub", "a key of the past"),
+        document("past.rekor-v2.old.pub", "a key that only a trusted root can name"),
     ]
 }
 
@@ -153,14 +159,17 @@ async fn a_client_with_the_first_root_gets_the_trust_files_byte_for_byte() {
         ("trusted_root.json", "first"),
         ("signing_config.v0.2.json", "a signing config"),
         ("rekor.pub", "a key"),
+        ("rekor.old.pub", "a key of the past"),
     ] {
         assert_eq!(client.target(&publisher, name).await, text.as_bytes(), "{name}");
     }
     let repository = client.visit(router(&publisher)).await.unwrap();
     let targets = &repository.targets().signed.targets;
-    assert_eq!(targets.len(), 3);
+    assert_eq!(targets.len(), 4);
     let custom = &targets[&TargetName::new("rekor.pub").unwrap()].custom;
     assert_eq!(custom["sigstore"], serde_json::json!({ "usage": "Rekor", "status": "Active" }));
+    let custom = &targets[&TargetName::new("rekor.old.pub").unwrap()].custom;
+    assert_eq!(custom["sigstore"], serde_json::json!({ "usage": "Rekor", "status": "Expired" }));
 }
 
 #[tokio::test]
@@ -413,7 +422,7 @@ fn new_trust_that_tuf_clients_were_not_told_of_is_named() {
     let now = world.clock.now();
     assert_eq!(role.inspect(&documents("first"), now).unwrap().warnings, Vec::<String>::new());
     let mut changed = documents("second");
-    changed.pop();
+    changed.retain(|document| document.name != "rekor.pub");
     let found = role.inspect(&changed, now).unwrap().warnings;
     assert!(found[0].contains("trusted_root.json, rekor.pub") && found[0].contains("tuf sign"), "{found:?}");
 }

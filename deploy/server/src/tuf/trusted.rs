@@ -114,8 +114,8 @@ impl Trusted {
             self.targets.targets_iter().map(|(name, target)| (name.resolved(), target)).collect();
         let mut names = Vec::new();
         for file in files {
-            if !left.remove(file.name).is_some_and(|target| metadata::describes(target, &file.bytes)) {
-                names.push(file.name.to_owned());
+            if !left.remove(&*file.name).is_some_and(|target| metadata::describes(target, &file.bytes)) {
+                names.push(file.name.clone().into_owned());
             }
         }
         names.extend(left.into_keys().map(str::to_owned));

@@ -47,6 +47,7 @@ impl World {
                 service_url: None,
                 since: NOW,
                 until: None,
+                past: None,
             }
         };
         Identity {
@@ -67,7 +68,7 @@ impl World {
         let identity = self.identity(v1, v2);
         let mut documents = trust::documents(&identity);
         documents.push(Document {
-            name: "tuf-root.json",
+            name: "tuf-root.json".into(),
             media_type: "application/json",
             text: "{}".to_owned(),
         });
@@ -233,7 +234,11 @@ fn without_a_timestamp_authority_none_is_asked() {
     let mut identity = world.identity(true, false);
     identity.timestamp = None;
     let mut documents = trust::documents(&identity);
-    documents.push(Document { name: "tuf-root.json", media_type: "application/json", text: "{}".to_owned() });
+    documents.push(Document {
+        name: "tuf-root.json".into(),
+        media_type: "application/json",
+        text: "{}".to_owned(),
+    });
     for client in [Client::SigstoreGo, Client::SigstoreJs] {
         let text = recipe(client, &identity, &documents, "/srv").unwrap().text;
         assert!(!text.contains("-tsa") && !text.contains("@url@"), "{text}");
