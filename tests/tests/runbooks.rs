@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 /// Sections that nobody follows here, and why.
 const NOT_RUN: [(&str, &str); 8] = [
-    ("Key replacement", "it has no commands but those of `init`, which all tests run"),
+    ("Key replacement", "not from the page yet; shard.rs tests the subcommands"),
     ("Keep checkpoints elsewhere", "not from the page yet; backup.rs tests the subcommands"),
     ("Backup", "not from the page yet; backup.rs tests the subcommands"),
     ("Restore", "not from the page yet; backup.rs tests the subcommands"),
