@@ -10,11 +10,14 @@
 //! [`small_disk`] its disk run full. [`watched`] is an instance as
 //! Prometheus sees it.
 //!
+//! Apart from all that, [`instructions`] counts what the hot paths cost.
+//!
 //! Every client runs with a scratch home and without a way out: a request to any host but loopback fails, so a test
 //! cannot pass by the grace of a public instance.
 
 pub mod ca;
 pub mod crawler;
+pub mod instructions;
 pub mod needles;
 pub mod peers;
 pub mod program;
