@@ -35,6 +35,7 @@ mod cosign;
 mod dev_issuer;
 mod gitsign;
 mod instance;
+mod known_log;
 mod oidc_provider;
 mod registry;
 mod rekor_cli;

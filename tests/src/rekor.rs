@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chancery_tlog::checkpoint::Checkpoint;
-use chancery_tlog::key::{HashAlgorithm, KeyKind, PublicKey, Signer as _, SoftwareSigner};
+use chancery_tlog::key::{HashAlgorithm, KeyKind, Signer as _, SoftwareSigner};
 use chancery_tlog::merkle::{Hash, leaf_hash, verify_consistency, verify_inclusion};
-use chancery_tlog::note::{KeyName, Note, NoteKey};
 use chancery_tlog::rekor::set_payload;
 use serde_json::{Value, json};
+
+use crate::known_log::KnownLog;
 
 /// A tree head that a log has signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,37 +38,24 @@ pub struct Acknowledged {
 
 /// A Rekor v1 log and the key to check it with.
 #[derive(Clone)]
-pub struct RekorLog {
-    url: String,
-    key: NoteKey,
-    http: reqwest::Client,
-}
+pub struct RekorLog(KnownLog);
 
 impl RekorLog {
     /// The log at `url`, whose key stands in the PEM file `key` and whose checkpoints are named by the URL's host.
     pub fn new(url: &str, key: &Path) -> Result<Self> {
-        let host = url::Url::parse(url)?.host_str().context("a URL with a host")?.to_owned();
-        let key = PublicKey::from_pem(&std::fs::read_to_string(key)?)?;
-        Ok(Self { url: url.to_owned(), key: NoteKey::new(KeyName::new(host)?, key)?, http: crate::http()? })
+        Ok(Self(KnownLog::new(url, key)?))
     }
 
     /// Adds an entry; `Ok(None)` if the log asked to try again later or could not be reached: then nothing is
     /// acknowledged. An answer that does not verify is an error.
     pub async fn add(&self, entry: &Value) -> Result<Option<Acknowledged>> {
-        let url = format!("{}/api/v1/log/entries", self.url);
-        let Ok(answer) = self.http.post(url).json(entry).send().await else { return Ok(None) };
-        let status = answer.status().as_u16();
-        let Ok(text) = answer.text().await else { return Ok(None) };
-        if matches!(status, 429 | 503) {
-            return Ok(None);
-        }
-        ensure!(status == 201, "the log answers {status}: {text}");
-        Ok(Some(self.acknowledged(&serde_json::from_str(&text)?)?))
+        let answer = self.0.post("/api/v1/log/entries", entry).await?;
+        answer.map(|answer| self.acknowledged(&answer)).transpose()
     }
 
     /// Reads an entry by its id.
     pub async fn get(&self, id: &str) -> Result<Acknowledged> {
-        let answer = self.get_json(&format!("/api/v1/log/entries/{id}")).await?;
+        let answer = self.0.get(&format!("/api/v1/log/entries/{id}")).await?;
         let entry = self.acknowledged(&answer)?;
         ensure!(entry.id == id, "asked for {id}, got {}", entry.id);
         Ok(entry)
@@ -76,7 +63,7 @@ impl RekorLog {
 
     /// The current head.
     pub async fn head(&self) -> Result<TreeHead> {
-        let info = self.get_json("/api/v1/log").await?;
+        let info = self.0.get("/api/v1/log").await?;
         let head = self.checkpoint(text(&info["signedTreeHead"])?)?;
         ensure!(info["treeSize"] == head.size, "treeSize is not the checkpoint's: {info}");
         ensure!(info["rootHash"] == head.root.to_hex(), "rootHash is not the checkpoint's: {info}");
@@ -86,7 +73,7 @@ impl RekorLog {
     /// Demands that the log proves `old` to be a prefix of `new`.
     pub async fn check_consistent(&self, old: &TreeHead, new: &TreeHead) -> Result<()> {
         let query = format!("/api/v1/log/proof?firstSize={}&lastSize={}", old.size, new.size);
-        let answer = self.get_json(&query).await?;
+        let answer = self.0.get(&query).await?;
         let proof = hashes(&answer["hashes"])?;
         verify_consistency(old.size, &old.root, new.size, &new.root, &proof).with_context(|| {
             format!("the heads of {} and {} entries contradict each other", old.size, new.size)
@@ -109,11 +96,11 @@ impl RekorLog {
     }
 
     fn check_set(&self, entry: &Value, body: &[u8], integrated: u64, index: u64) -> Result<()> {
-        let log_id = self.key.key().fingerprint();
+        let log_id = self.0.key.key().fingerprint();
         ensure!(text(&entry["logID"])? == hex::encode(log_id), "another log's id: {entry}");
         let signature = STANDARD.decode(text(&entry["verification"]["signedEntryTimestamp"])?)?;
         let payload = set_payload(body, integrated, &log_id, index);
-        self.key.key().verify(HashAlgorithm::Sha256, &payload, &signature).context("signedEntryTimestamp")
+        self.0.key.key().verify(HashAlgorithm::Sha256, &payload, &signature).context("signedEntryTimestamp")
     }
 
     fn check_inclusion(&self, proof: &Value, leaf: &Hash) -> Result<TreeHead> {
@@ -126,18 +113,8 @@ impl RekorLog {
     }
 
     fn checkpoint(&self, note: &str) -> Result<TreeHead> {
-        let note = Note::parse(note.as_bytes())?;
-        note.verify(std::slice::from_ref(&self.key))?;
-        let checkpoint = Checkpoint::parse(note.text())?;
+        let checkpoint = self.0.checkpoint(note)?;
         Ok(TreeHead { size: checkpoint.size, root: checkpoint.root })
-    }
-
-    async fn get_json(&self, path: &str) -> Result<Value> {
-        let answer = self.http.get(format!("{}{path}", self.url)).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "{path} answers {status}: {text}");
-        Ok(serde_json::from_str(&text)?)
     }
 }
 

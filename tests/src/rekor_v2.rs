@@ -5,12 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chancery_tlog::checkpoint::Checkpoint;
-use chancery_tlog::key::PublicKey;
 use chancery_tlog::merkle::{Hash, leaf_hash, verify_inclusion};
-use chancery_tlog::note::{KeyName, Note, NoteKey};
 use serde_json::Value;
 
+use crate::known_log::KnownLog;
 use crate::rekor::TreeHead;
 
 /// An entry that a log has acknowledged with a valid inclusion proof.
@@ -26,36 +24,23 @@ pub struct AcknowledgedV2 {
 
 /// A Rekor v2 log and the key to check it with.
 #[derive(Clone)]
-pub struct RekorV2Log {
-    url: String,
-    key: NoteKey,
-    http: reqwest::Client,
-}
+pub struct RekorV2Log(KnownLog);
 
 impl RekorV2Log {
     /// The log at `url`, whose key stands in the PEM file `key` and whose origin is the URL's host.
     pub fn new(url: &str, key: &Path) -> Result<Self> {
-        let host = url::Url::parse(url)?.host_str().context("a URL with a host")?.to_owned();
-        let key = PublicKey::from_pem(&std::fs::read_to_string(key)?)?;
-        Ok(Self { url: url.to_owned(), key: NoteKey::new(KeyName::new(host)?, key)?, http: crate::http()? })
+        Ok(Self(KnownLog::new(url, key)?))
     }
 
     /// Adds an entry; `Ok(None)` if the log asked to try again later or could not be reached: then nothing is
     /// acknowledged. An answer that does not verify is an error.
     pub async fn add(&self, request: &Value) -> Result<Option<AcknowledgedV2>> {
-        let url = format!("{}/api/v2/log/entries", self.url);
-        let Ok(answer) = self.http.post(url).json(request).send().await else { return Ok(None) };
-        let status = answer.status().as_u16();
-        let Ok(text) = answer.text().await else { return Ok(None) };
-        if matches!(status, 429 | 503) {
-            return Ok(None);
-        }
-        ensure!(status == 201, "the log answers {status}: {text}");
-        Ok(Some(self.acknowledged(&serde_json::from_str(&text)?)?))
+        let answer = self.0.post("/api/v2/log/entries", request).await?;
+        answer.map(|answer| self.acknowledged(&answer)).transpose()
     }
 
     fn acknowledged(&self, entry: &Value) -> Result<AcknowledgedV2> {
-        ensure!(bytes(&entry["logId"]["keyId"])? == self.key.full_id(), "another log's id: {entry}");
+        ensure!(bytes(&entry["logId"]["keyId"])? == self.0.key.full_id(), "another log's id: {entry}");
         let body = bytes(&entry["canonicalizedBody"])?;
         let proof = &entry["inclusionProof"];
         let index = number(&entry["logIndex"])?;
@@ -71,10 +56,8 @@ impl RekorV2Log {
     }
 
     fn checkpoint(&self, note: &str) -> Result<TreeHead> {
-        let note = Note::parse(note.as_bytes())?;
-        note.verify(std::slice::from_ref(&self.key))?;
-        let checkpoint = Checkpoint::parse(note.text())?;
-        ensure!(checkpoint.origin.as_str() == self.key.name().as_str(), "another log's checkpoint");
+        let checkpoint = self.0.checkpoint(note)?;
+        ensure!(checkpoint.origin.as_str() == self.0.key.name().as_str(), "another log's checkpoint");
         Ok(TreeHead { size: checkpoint.size, root: checkpoint.root })
     }
 }
