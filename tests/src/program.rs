@@ -213,8 +213,8 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// One of this workspace's own programs, built if it is not there yet. `tests/run` builds them beforehand, so that
-/// they are never older than the tests.
+/// One of this workspace's own programs, built if it is not there yet. `tests/run` and nextest's setup script build them
+/// beforehand, so that they are never older than the tests.
 pub fn own(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.ancestors().nth(2).context("a test stands in target/<profile>/deps")?;
