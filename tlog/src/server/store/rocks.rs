@@ -182,7 +182,7 @@ impl Inner {
     }
 
     fn get(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.db.get_cf(self.family(family)?, key).map_err(|e| failed("reading", e))
+        self.db.get_cf(self.family(family)?, key).map_err(|e| unread("reading", &e))
     }
 
     fn get_all<K: AsRef<[u8]>>(
@@ -195,7 +195,7 @@ impl Inner {
             .batched_multi_get_cf(family, keys, false)
             .into_iter()
             .map(|value| {
-                value.map(|found| found.map(|bytes| bytes.to_vec())).map_err(|e| failed("reading", e))
+                value.map(|found| found.map(|bytes| bytes.to_vec())).map_err(|e| unread("reading", &e))
             })
             .collect()
     }
@@ -245,7 +245,7 @@ impl Inner {
         let from = IteratorMode::From(&start, Direction::Forward);
         let mut entries = Vec::new();
         for (item, expected) in self.db.iterator_cf_opt(self.family(ENTRY)?, options, from).zip(range) {
-            let (key, value) = item.map_err(|e| failed("reading entries", e))?;
+            let (key, value) = item.map_err(|e| unread("reading entries", &e))?;
             if decode_index(&key)? != expected {
                 return Err(StoreError::Damaged(format!("entry {expected} is missing")));
             }
@@ -261,7 +261,7 @@ impl Inner {
         let newest_first = IteratorMode::From(&last, Direction::Reverse);
         let mut found = Vec::new();
         for item in self.db.iterator_cf_opt(self.family(INDEX)?, options, newest_first).take(limit) {
-            let (key, _) = item.map_err(|e| failed("searching", e))?;
+            let (key, _) = item.map_err(|e| unread("searching", &e))?;
             found.push(decode_index(key.get(32..).unwrap_or_default())?);
         }
         found.reverse();
@@ -356,6 +356,14 @@ fn measured<T>(write: impl FnOnce() -> T) -> (T, u64) {
 
 fn failed(doing: &'static str, reason: impl ToString) -> StoreError {
     StoreError::Engine { doing, reason: reason.to_string() }
+}
+
+/// Why something was not read. A block whose checksum is wrong is damage, which no second attempt mends.
+fn unread(doing: &'static str, error: &rocksdb::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::Damaged(error.to_string()),
+        _ => failed(doing, error),
+    }
 }
 
 /// What a failed write means for the log.

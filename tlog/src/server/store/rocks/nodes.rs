@@ -1,7 +1,7 @@
 //! Reading nodes: a proof's few by look-ups, a tile's many in one go.
 
 use super::keys::node_key;
-use super::{Inner, NODE, failed};
+use super::{Inner, NODE, unread};
 use crate::merkle::{Hash, NodeId};
 use crate::server::store::StoreError;
 
@@ -38,7 +38,7 @@ impl Inner {
             hashes.push(node_hash(NodeId { index, ..first }, hash)?);
             rows.next();
         }
-        rows.status().map_err(|e| failed("reading nodes", e))?;
+        rows.status().map_err(|e| unread("reading nodes", &e))?;
         Ok(hashes)
     }
 }

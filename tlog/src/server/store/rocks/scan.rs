@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use super::keys::{decode_entry, decode_head, decode_index, node_key};
 use super::{
     ENTRY, HEAD_KEY, INDEX, LEAF, META, NODE, StoreError, database_options, failed, families, opening_error,
+    unread,
 };
 use crate::merkle::{Hash, NodeId};
 use crate::server::store::{Head, StoredEntry};
@@ -110,12 +111,12 @@ impl Snapshot {
         let found = self.db.batched_multi_get_cf(self.family(INDEX)?, &keys, false);
         found
             .into_iter()
-            .map(|row| row.map(|row| row.is_some()).map_err(|error| failed("reading", error)))
+            .map(|row| row.map(|row| row.is_some()).map_err(|error| unread("reading", &error)))
             .collect()
     }
 
     fn get(&self, family: &'static str, key: &[u8]) -> Scanned<Option<Vec<u8>>> {
-        self.db.get_cf(self.family(family)?, key).map_err(|error| failed("reading", error))
+        self.db.get_cf(self.family(family)?, key).map_err(|error| unread("reading", &error))
     }
 
     fn family(&self, name: &'static str) -> Scanned<&rocksdb::ColumnFamily> {
@@ -166,7 +167,7 @@ impl<T, F: Fn(&[u8], &[u8]) -> Scanned<T>> Iterator for Rows<'_, F> {
         }
         // The end, or what cannot be read; behind that there is nothing to go on with.
         self.ended = true;
-        self.iterator.status().err().map(|error| Err(failed("reading", error)))
+        self.iterator.status().err().map(|error| Err(unread("reading", &error)))
     }
 }
 
