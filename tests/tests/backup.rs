@@ -250,6 +250,9 @@ async fn a_restore_needs_proof_that_nothing_newer_was_seen() -> Result<()> {
     let forged = instance.file("forged", forged)?;
     restore(&[&then[0], &forged, &then[2]])?.refused(1, &["not signed by this log"])?;
     unmade()?;
+    server(&["restore", NO_NEWER, "--lost", "other"], &[&dest, &dir])?
+        .refused(1, &["--lost other: the backup has no such log"])?;
+    unmade()?;
     restore(&[&then[0], &then[1], &then[2]])?.success()?;
     // Nothing is overwritten, and a word is as good as checkpoints, on the head of who gives it.
     restore(&[&then[0], &then[1], &then[2]])?.refused(1, &["nothing is ever overwritten"])?;

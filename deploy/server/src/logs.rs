@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
 use chancery_tlog::key::SoftwareSigner;
 use chancery_tlog::serve::key_file;
-use chancery_tlog::server::store::{Rocks, Store};
+use chancery_tlog::server::store::{Rocks, Store, StoreError};
 use clap::{Args, ValueEnum};
 
 use self::edit::Edited;
@@ -52,6 +52,12 @@ pub(crate) struct AddLogArguments {
     /// [default: now]
     #[arg(long, value_name = "TIME", requires = "replaces")]
     until: Option<Time>,
+    /// Serve the replaced log no more, not even for reading: only its public keys stay, in the trust files
+    #[arg(long, requires = "replaces")]
+    unserved: bool,
+    /// How many entries the replaced log had, where its store is lost or is an old copy
+    #[arg(long, value_name = "N", requires = "unserved")]
+    size: Option<u64>,
 }
 
 /// Which log ends, and how.
@@ -118,7 +124,7 @@ pub(crate) async fn add(arguments: AddLogArguments) -> anyhow::Result<()> {
     let mut said = vec![format!("added log `{}` of dialect {}", new.name, arguments.dialect.name())];
     if let Some(old) = &arguments.replaces {
         let until = arguments.until.map(|Time(until)| until);
-        let wish = End { until, served: true, trusted: true, size: None };
+        let wish = End { until, served: !arguments.unserved, trusted: true, size: arguments.size };
         let ended = standing.end(old, &wish, &clock).await?;
         standing.write_public_keys(old, &mut edited, &ended)?;
         edited.end(old, &ended)?;
@@ -191,7 +197,7 @@ impl Standing {
         let mut stores: Vec<(String, Arc<dyn Store>)> = Vec::new();
         for log in instance.logs.iter().filter(|log| config.store_of(&log.config).is_dir()) {
             let (name, path) = (&log.config.name, config.store_of(&log.config));
-            let store = Rocks::open(path).with_context(|| format!("log `{name}`: stop the server first"))?;
+            let store = Rocks::open(path).map_err(|error| unopened(name, error))?;
             stores.push((name.clone(), Arc::new(store)));
         }
         Ok(Self { text, config, instance, stores })
@@ -385,6 +391,18 @@ impl Standing {
         }
         Ok(())
     }
+}
+
+/// Why a store cannot be opened, and what to do.
+fn unopened(log: &str, error: StoreError) -> anyhow::Error {
+    let hint = match error {
+        StoreError::InUse(_) => "stop the server first",
+        _ => {
+            "if it cannot be restored, move its folder out of logs/ and end it with --unserved --size (runbooks.md, \
+              \"Key replacement: a log that is over\")"
+        }
+    };
+    anyhow::Error::new(error).context(format!("log `{log}`: {hint}"))
 }
 
 /// The end of a log that has ended can be moved; what was given up does not come back.

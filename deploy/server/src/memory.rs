@@ -49,7 +49,7 @@ enum Contradiction {
     #[error(
         "log `{log}` has {stored} entries, but {memory} remembers its checkpoint of {remembered}: this is an old copy, \
          and its next entry would fork the log; find a newer copy (runbooks.md, \"Restore\"); if there is none the log \
-         is over (\"Key replacement\")"
+         is over (\"Key replacement: a log that is over\")"
     )]
     Older { log: String, memory: String, stored: u64, remembered: u64 },
     #[error(

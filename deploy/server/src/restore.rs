@@ -41,6 +41,10 @@ pub(crate) struct RestoreArguments {
     /// is wrong, the logs contradict themselves with their next entries
     #[arg(long)]
     nothing_was_signed_since: bool,
+    /// Log that is over, because nobody has all of its entries: everything is restored but its store, and no proof is
+    /// wanted for it. The server does not start before `add-log` has replaced it. Can be given several times
+    #[arg(long, value_name = "NAME")]
+    lost: Vec<String>,
     /// How the copy is checked before it gets its name
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Full)]
     verify: Verify,
@@ -62,14 +66,16 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     let RestoreArguments { backup, dir, verify, .. } = arguments;
     let manifest = Manifest::read(backup)?;
     let config = Config::load(backup)?;
-    let logs = pair(&config, &manifest)?;
+    let logs = pair(&config, &manifest, &arguments.lost)?;
     let seen = proof(arguments, &config, &manifest, &logs)?;
 
-    let bytes = manifest.files.iter().map(|file| file.size).sum();
+    let files: Vec<_> =
+        manifest.files.iter().filter(|file| !is_of_lost(&file.path, &arguments.lost)).collect();
+    let bytes = files.iter().map(|file| file.size).sum();
     let mut folder = Folder::begin(dir)?;
     folder.has_room_for(bytes)?;
     let bar = bar("copying", bytes);
-    for file in &manifest.files {
+    for file in files {
         take(backup, file, &mut folder, &bar)?;
     }
     bar.finish_and_clear();
@@ -80,15 +86,19 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
             bail!("{} is damaged: log `{}` does not end as its manifest says", backup.display(), log.name);
         }
     }
-    write_note(&folder, arguments, &manifest)?;
+    let ends: Vec<_> = logs.iter().map(|(_, end, _)| *end).collect();
+    write_note(&folder, arguments, &manifest, &ends)?;
     folder.finish()?;
-    report(&Config::load(dir)?, &manifest, dir)
+    report(&Config::load(dir)?, &manifest, &ends, arguments)
 }
 
 type Paired<'m> = (&'m LogConfig, &'m LogEnd, NoteKey);
 
-/// The logs of the configuration with those of the manifest.
-fn pair<'m>(config: &'m Config, manifest: &'m Manifest) -> anyhow::Result<Vec<Paired<'m>>> {
+/// The logs of the configuration with those of the manifest, but for those that are lost.
+fn pair<'m>(config: &'m Config, manifest: &'m Manifest, lost: &[String]) -> anyhow::Result<Vec<Paired<'m>>> {
+    if let Some(stranger) = lost.iter().find(|lost| config.served_logs().all(|log| log.name != **lost)) {
+        bail!("--lost {stranger}: the backup has no such log");
+    }
     let pair = |log: &'m LogConfig| {
         let end = manifest.logs.iter().find(|end| end.name == log.name);
         let end = end.with_context(|| {
@@ -97,7 +107,13 @@ fn pair<'m>(config: &'m Config, manifest: &'m Manifest) -> anyhow::Result<Vec<Pa
         let key = NoteKey::parse_vkey(&end.vkey).with_context(|| format!("log `{}`: its key", log.name))?;
         Ok((log, end, key))
     };
-    config.served_logs().map(pair).collect()
+    config.served_logs().filter(|log| !lost.contains(&log.name)).map(pair).collect()
+}
+
+/// Whether a file of the backup belongs to the store of a lost log.
+fn is_of_lost(path: &str, lost: &[String]) -> bool {
+    let log = path.strip_prefix("logs/").and_then(|rest| rest.split('/').next());
+    log.is_some_and(|log| lost.iter().any(|lost| lost == log))
 }
 
 /// What each log must contain, once somebody vouched for every one of them.
@@ -151,30 +167,47 @@ fn take(
     Ok(())
 }
 
-fn write_note(folder: &Folder, arguments: &RestoreArguments, manifest: &Manifest) -> anyhow::Result<()> {
+fn write_note(
+    folder: &Folder,
+    arguments: &RestoreArguments,
+    manifest: &Manifest,
+    ends: &[&LogEnd],
+) -> anyhow::Result<()> {
     let note = Restored {
         backup_made_at: manifest.made_at.clone(),
         at: SystemClock.now().to_rfc3339(),
         newest_by: if arguments.nothing_was_signed_since { "word" } else { "checkpoints" }.to_owned(),
-        logs: manifest.logs.iter().map(|log| (log.name.clone(), log.size)).collect(),
+        logs: ends.iter().map(|log| (log.name.clone(), log.size)).collect(),
     };
     crate::init::write(&folder.path.join(RESTORED), &serde_json::to_string_pretty(&note)?)
 }
 
-fn report(config: &Config, manifest: &Manifest, dir: &Path) -> anyhow::Result<()> {
-    let lines = manifest.logs.iter().map(|log| format!("log `{}`: {} entries\n", log.name, log.size));
+fn report(
+    config: &Config,
+    manifest: &Manifest,
+    ends: &[&LogEnd],
+    arguments: &RestoreArguments,
+) -> anyhow::Result<()> {
+    let lines = ends.iter().map(|log| format!("log `{}`: {} entries\n", log.name, log.size));
     std::io::stdout().write_all(lines.collect::<String>().as_bytes())?;
-    let dir = dir.display();
-    let absent = format!("  put the keys back, which are not in the backup: {dir}/keys\n");
-    let keys = if manifest.keys { "" } else { &absent };
-    let _ = std::io::stderr().write_all(
-        format!(
-            "restored {} from the backup of {}\n\nnext:\n{keys}  chancery-server check-config {dir}\n  \
-             chancery-server run {dir}\n",
-            config.url, manifest.made_at
-        )
-        .as_bytes(),
-    );
+    let dir = arguments.dir.display();
+    let mut next = Vec::new();
+    if !manifest.keys {
+        next.push(format!("put the keys back, which are not in the backup: {dir}/keys"));
+    }
+    for log in config.logs.iter().filter(|log| arguments.lost.contains(&log.name)) {
+        let (name, dialect) = (&log.name, log.dialect.name());
+        let ends = if log.is_active() {
+            format!("add-log {dir} {dialect} --replaces {name}")
+        } else {
+            format!("end-log {dir} {name}")
+        };
+        next.push(format!("chancery-server {ends} --unserved --size N, the most entries that anybody saw"));
+    }
+    next.extend(["check-config", "run"].map(|then| format!("chancery-server {then} {dir}")));
+    let (url, made_at, next) = (&config.url, &manifest.made_at, next.join("\n  "));
+    let _ = std::io::stderr()
+        .write_all(format!("restored {url} from the backup of {made_at}\n\nnext:\n  {next}\n").as_bytes());
     Ok(())
 }
 

@@ -237,6 +237,26 @@ async fn a_log_whose_store_is_lost_ends_with_the_size_that_was_seen() {
 }
 
 #[tokio::test]
+async fn each_log_whose_store_is_lost_can_be_replaced() {
+    let world = World::new(&[]).await;
+    let lost = ["--unserved", "--size", "77"];
+    for (dialect, more) in
+        [("ct", &[][..]), ("rekor-v1", &[]), ("rekor-v2", &["--url", "http://localhost:8472"])]
+    {
+        std::fs::remove_dir_all(world.dir.join("logs").join(dialect)).unwrap();
+        let replace = [&[dialect, "--replaces", dialect], more].concat();
+        let refused = world.refused(&replace).await;
+        assert!(refused.contains("--unserved --size"), "{refused}");
+        world.add(&[&replace, &lost[..]].concat()).await.unwrap();
+        let config = world.config();
+        let ended = config.logs.iter().find(|log| log.name == dialect).and_then(|log| log.ended.as_ref());
+        assert_eq!(ended.map(|ended| (ended.size, ended.served, ended.trusted)), Some((77, false, true)));
+    }
+    assert_eq!(world.application().await.unwrap().sequencers.len(), 3);
+    world.findings();
+}
+
+#[tokio::test]
 async fn the_end_can_be_moved_and_not_taken_back() {
     let world = World::new(&[]).await;
     world.end(&["rekor-v1", "--until", "2100-01-01T00:00:00Z"]).await.unwrap();
