@@ -140,6 +140,17 @@ pub struct Promises {
 }
 
 impl Promises {
+    /// An instance that was killed after each log had acknowledged an entry, so that its next start has something to
+    /// recover; its logs, and what they promised.
+    pub async fn of_a_killed_instance() -> Result<(Instance, Logs, Self)> {
+        let mut instance = Instance::start().await?;
+        let logs = Logs::of(&instance)?;
+        let mut promises = Self::default();
+        promises.add_to_each(&logs, &instance.issuer.token().await?).await?;
+        instance.server.kill()?;
+        Ok((instance, logs, promises))
+    }
+
     /// Remembers the heads that the logs show now.
     pub async fn see(&mut self, logs: &Logs) -> Result<()> {
         self.heads.push(logs.rekor.head().await?);

@@ -173,6 +173,18 @@ impl Server {
         self.folder = folder;
     }
 
+    /// The newest write-ahead log of a log's store.
+    pub fn write_ahead_log(&self, log: &str) -> Result<PathBuf> {
+        let mut files = Vec::new();
+        for file in std::fs::read_dir(self.folder.join("logs").join(log))? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                files.push(path);
+            }
+        }
+        files.into_iter().max().context("a store has a write-ahead log")
+    }
+
     /// A file of its trust folder: `trusted_root.json`, `signing_config.json`, `ca-chain.pem`, `ct.pub`,
     /// `rekor.pub`, `rekor-v2.pub`, `tsa-chain.pem`.
     pub fn trust(&self, file: &str) -> PathBuf {

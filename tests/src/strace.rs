@@ -1,11 +1,11 @@
 //! strace on a running process: it sees system calls, and makes them fail.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::Result;
 
-use crate::Program;
+use crate::{Instance, Program};
 
 /// An strace that watches a process until either ends.
 pub struct Strace {
@@ -22,6 +22,20 @@ impl Strace {
         let mut strace = Program::start("strace", &mut command, &scratch.join(format!("{name}.strace")))?;
         strace.wait_for(|said| said.contains("attached")).await?;
         Ok(Self { _strace: strace, trace })
+    }
+
+    /// Starts the server of an instance with this attached from its first instruction, and waits until it is ready or
+    /// has ended: then with its status.
+    pub async fn over_a_start(
+        instance: &mut Instance,
+        arguments: &[&str],
+        name: &str,
+    ) -> Result<(Self, Option<ExitStatus>)> {
+        let process = instance.server.start_halted().await?;
+        let strace = Self::attach(process, arguments, instance.scratch(), name).await?;
+        instance.server.go_on()?;
+        let ended = instance.server.ready_or_ended().await?;
+        Ok((strace, ended))
     }
 
     /// What it has seen so far, a line a call.

@@ -26,11 +26,9 @@ async fn a_disk_that_runs_full_loses_nothing() -> Result<()> {
     let mut instance = Instance::stopped().await?;
     let disk = SmallDisk::over(&instance.server.folder().join("logs"), ENOUGH)?;
     // As on a file system that cannot preallocate: RocksDB would write its log into space that it has already.
-    let process = instance.server.start_halted().await?;
     let arguments = ["-e", "trace=fallocate", "-e", "inject=fallocate:error=EOPNOTSUPP"];
-    let strace = Strace::attach(process, &arguments, instance.scratch(), "fallocate").await?;
-    instance.server.go_on()?;
-    ensure!(instance.server.ready_or_ended().await?.is_none(), "the server ended");
+    let (strace, ended) = Strace::over_a_start(&mut instance, &arguments, "fallocate").await?;
+    ensure!(ended.is_none(), "the server ended");
     let (logs, token) = (Logs::of(&instance)?, instance.issuer.token().await?);
     let mut promises = Promises::default();
     promises.add_to_each(&logs, &token).await?;

@@ -39,16 +39,10 @@ async fn entries_and_certificates_are_synced_before_they_are_acknowledged() -> R
 /// not show a head of it before it is on the disk.
 #[tokio::test]
 async fn what_a_start_reads_back_is_synced_before_it_is_served() -> Result<()> {
-    let mut instance = Instance::start().await?;
-    let (logs, token) = (Logs::of(&instance)?, instance.issuer.token().await?);
-    let mut promises = Promises::default();
-    promises.add_to_each(&logs, &token).await?;
-    instance.server.kill()?;
-    let process = instance.server.start_halted().await?;
+    let (mut instance, logs, mut promises) = Promises::of_a_killed_instance().await?;
     let arguments = ["-y", "-e", "trace=fsync,fdatasync,accept4"];
-    let strace = Strace::attach(process, &arguments, instance.scratch(), "start").await?;
-    instance.server.go_on()?;
-    ensure!(instance.server.ready_or_ended().await?.is_none(), "the server ended");
+    let (strace, ended) = Strace::over_a_start(&mut instance, &arguments, "start").await?;
+    ensure!(ended.is_none(), "the server ended");
     let seen = strace.seen()?;
     let before = seen.split_once("accept4(").context("the server answers")?.0;
     for log in ["ct", "rekor-v1", "rekor-v2"] {

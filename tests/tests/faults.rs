@@ -50,28 +50,15 @@ impl Fault {
     }
 }
 
-/// The newest write-ahead log of a store.
-fn write_ahead_log(store: &Path) -> Result<PathBuf> {
-    let mut logs = Vec::new();
-    for file in std::fs::read_dir(store)? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            logs.push(path);
-        }
-    }
-    logs.into_iter().max().context("a store has a write-ahead log")
-}
-
 async fn fail_a_log_in_use(log: &str) -> Result<()> {
     let mut instance = Instance::start().await?;
     let (logs, token) = (Logs::of(&instance)?, instance.issuer.token().await?);
-    let store = instance.server.folder().join("logs").join(log);
     let mut promises = Promises::default();
     for (number, fault) in FAULTS.iter().enumerate() {
         let name = format!("{log}: {} {} after {}", fault.call, fault.injected, fault.after);
         promises.see(&logs).await?;
         let process = instance.server.id().context("the server runs")?;
-        let (wal, file) = (write_ahead_log(&store)?, format!("fault-{number}"));
+        let (wal, file) = (instance.server.write_ahead_log(log)?, format!("fault-{number}"));
         let strace = fault.strike(process, &wal, instance.scratch(), &file).await?;
         let before = instance.server.output()?.len();
         let load = Load::start(&logs, &token)?;
@@ -130,11 +117,8 @@ fn calls_of_a_start(trace: &str) -> BTreeMap<String, Vec<usize>> {
 
 /// Starts the server with one call failing. It ends or gets ready; a killed one ends.
 async fn start_with(instance: &mut Instance, call: &str, inject: &str, name: &str) -> Result<bool> {
-    let process = instance.server.start_halted().await?;
     let arguments = ["-e", &format!("trace={call}"), "-e", inject];
-    let strace = Strace::attach(process, &arguments, instance.scratch(), name).await?;
-    instance.server.go_on()?;
-    let ended = instance.server.ready_or_ended().await?;
+    let (strace, ended) = Strace::over_a_start(instance, &arguments, name).await?;
     let struck = strace.seen()?.lines().any(|line| line.contains("(INJECTED)") || line.contains("SIGKILL"));
     ensure!(struck, "{inject} did not strike");
     instance.server.kill()?;
@@ -144,15 +128,9 @@ async fn start_with(instance: &mut Instance, call: &str, inject: &str, name: &st
 
 #[tokio::test]
 async fn a_start_that_fails_at_any_file_of_a_log_loses_nothing() -> Result<()> {
-    let mut instance = Instance::start().await?;
-    let (logs, token) = (Logs::of(&instance)?, instance.issuer.token().await?);
-    let mut promises = Promises::default();
-    promises.add_to_each(&logs, &token).await?;
-    instance.server.kill()?;
-    let process = instance.server.start_halted().await?;
-    let strace = Strace::attach(process, &["-y", "-e", CALLS], instance.scratch(), "start").await?;
-    instance.server.go_on()?;
-    ensure!(instance.server.ready_or_ended().await?.is_none(), "the server ended");
+    let (mut instance, logs, mut promises) = Promises::of_a_killed_instance().await?;
+    let (strace, ended) = Strace::over_a_start(&mut instance, &["-y", "-e", CALLS], "start").await?;
+    ensure!(ended.is_none(), "the server ended");
     let calls = calls_of_a_start(&strace.seen()?);
     ensure!(calls.len() >= 5, "a start that recovers a log opens, writes, syncs and renames: {calls:?}");
 
@@ -163,8 +141,8 @@ async fn a_start_that_fails_at_any_file_of_a_log_loses_nothing() -> Result<()> {
         let few = places.iter().rev().take(if is_long { usize::MAX } else { 1 });
         for place in few {
             for injected in ["error=EIO", "signal=SIGKILL"] {
-                // Something to recover.
-                promises.add_to_each(&logs, &token).await?;
+                // Something to recover. All calls take longer than a token is good for.
+                promises.add_to_each(&logs, &instance.issuer.token().await?).await?;
                 instance.server.kill()?;
                 number += 1;
                 let inject = format!("inject={call}:{injected}:when={place}");
@@ -211,7 +189,7 @@ async fn fsck_and_start_find_a_flipped_bit_in_a_stopped_instance() -> Result<()>
     for name in ["ct", "rekor-v1", "rekor-v2"] {
         ensure!(sound.stdout.contains(&format!("log `{name}`: sound")), "{}", sound.stdout);
     }
-    let wal = write_ahead_log(&instance.server.folder().join("logs/rekor-v1"))?;
+    let wal = instance.server.write_ahead_log("rekor-v1")?;
     let mut bytes = std::fs::read(&wal)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
