@@ -36,7 +36,8 @@ impl Instance {
         Self::stopped_with(Rekor::Both).await
     }
 
-    async fn stopped_with(rekor: Rekor) -> Result<Self> {
+    /// The same with these attestation logs.
+    pub async fn stopped_with(rekor: Rekor) -> Result<Self> {
         let scratch = TempDir::new()?;
         let issuer = DevIssuer::start(scratch.path()).await?;
         let server = Server::init(scratch.path(), "server", &issuers_yaml(&[issuer.url()]), rekor)?;

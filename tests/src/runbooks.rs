@@ -16,23 +16,30 @@ use nix::unistd::Pid;
 use crate::program::{self, Outcome, PATIENCE};
 use crate::{Server, http};
 
-/// One unit, which runs `$DIR`, and knows no other. Like systemd, it does not wait until the unit is ready.
+/// One unit, which runs `$DIR`, and knows no other. As in the real one the configuration is checked before a start, and
+/// nobody waits until it is ready.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 set -eu
-[ "${2:-}" = chancery-server ] || { echo "systemctl $*"; exit 0; }
+verb=$1
+shift
+now=
+[ "${1:-}" != --now ] || { now=yes; shift; }
+[ "${1:-}" = chancery-server ] || { echo "systemctl $verb $*"; exit 0; }
 alive() { pid=$(cat "$UNIT/pid" 2>/dev/null) && [ -e "/proc/$pid/stat" ] && ! grep -q ') Z ' "/proc/$pid/stat"; }
 stop() { if alive; then kill -TERM "$pid"; while alive; do sleep 0.02; done; fi; }
 start() {
-    [ ! -e "$UNIT/disabled" ] || { echo "the unit is disabled on this host" >&2; exit 1; }
-    alive || { setsid chancery-server run "$DIR" >>"$UNIT/log" 2>&1 </dev/null & echo $! >"$UNIT/pid"; }
+    ! alive || return 0
+    chancery-server check-config "$DIR" >>"$UNIT/log" 2>&1 </dev/null || { echo 'the unit does not start' >&2; exit 1; }
+    setsid chancery-server run "$DIR" >>"$UNIT/log" 2>&1 </dev/null & echo $! >"$UNIT/pid"
 }
-case $1 in
+case $verb in
 start) start ;;
 stop) stop ;;
 restart) stop && start ;;
-disable) touch "$UNIT/disabled" ;;
+enable) [ -z "$now" ] || start ;;
+disable) [ -z "$now" ] || stop ;;
 status) alive && echo "active, process $pid" ;;
-*) echo "systemctl: $1?" >&2; exit 1 ;;
+*) echo "systemctl: $verb?" >&2; exit 1 ;;
 esac
 "#;
 const JOURNALCTL: &str = "#!/bin/sh\nexec tail -n 50 \"$UNIT/log\"\n";
@@ -121,6 +128,7 @@ impl Section {
 /// Somebody at a shell on the host of a server, whose process systemd's stand-in runs.
 pub struct Operator {
     folder: PathBuf,
+    unit: PathBuf,
     variables: BTreeMap<String, String>,
     ready: String,
 }
@@ -154,7 +162,17 @@ impl Operator {
             ("NO_PROXY", "127.0.0.1".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(Self { folder, variables, ready: format!("{}/readyz", server.url()) })
+        Ok(Self { folder, unit, variables, ready: format!("{}/readyz", server.url()) })
+    }
+
+    /// The same person at `newhost`, where the same paths lead elsewhere and the unit is another one.
+    pub fn at_new_host(&self) -> Result<Self> {
+        let (unit, root) = (self.folder.join("new-unit"), self.get("OTHER_HOST"));
+        std::fs::create_dir(&unit)?;
+        let mut variables = self.variables.clone();
+        variables.insert("DIR".to_owned(), format!("{root}{}", self.get("DIR")));
+        variables.insert("UNIT".to_owned(), unit.display().to_string());
+        Ok(Self { folder: self.folder.clone(), unit, variables, ready: self.ready.clone() })
     }
 
     /// What a variable of the page stands for here.
@@ -193,7 +211,7 @@ impl Operator {
 
     /// Process id of the server.
     pub fn server(&self) -> Result<u32> {
-        let pid = std::fs::read_to_string(self.folder.join("unit/pid"))?;
+        let pid = std::fs::read_to_string(self.unit.join("pid"))?;
         Ok(pid.trim().parse()?)
     }
 
@@ -225,7 +243,7 @@ impl Operator {
 
     /// What the server has said.
     pub fn journal(&self) -> String {
-        std::fs::read_to_string(self.folder.join("unit/log")).unwrap_or_default()
+        std::fs::read_to_string(self.unit.join("log")).unwrap_or_default()
     }
 
     /// Ends the server as a power cut would.
