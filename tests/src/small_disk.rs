@@ -77,6 +77,13 @@ impl SmallDisk {
         run(Command::new("mount").args(["-o", &size]).arg(&self.folder))
     }
 
+    /// Makes it so that this many files more can be made.
+    pub fn leave_files(&self, free: u64) -> Result<()> {
+        let now = statvfs(&self.folder)?;
+        let all = format!("remount,nr_inodes={}", now.files() - now.files_free() + free);
+        run(Command::new("mount").args(["-o", &all]).arg(&self.folder))
+    }
+
     /// Another file takes all that is left, to the last byte; its path.
     pub fn fill(&self) -> Result<PathBuf> {
         let path = self.folder.join("somebody-elses");

@@ -67,11 +67,11 @@ impl Folder {
         let name = || format!("cannot copy {} to {}", from.display(), path.display());
         let mut source = File::open(from).with_context(name)?;
         let mode = source.metadata().with_context(name)?.permissions().mode() & 0o777;
-        let mut copy =
-            File::options().write(true).create_new(true).mode(0o600).open(&path).with_context(name)?;
-        let (size, sha256) = pour(&mut source, &mut copy, bar).with_context(name)?;
+        let copy = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let mut copy = copy.map_err(full).with_context(name)?;
+        let (size, sha256) = pour(&mut source, &mut copy, bar).map_err(full).with_context(name)?;
         copy.set_permissions(Permissions::from_mode(mode)).with_context(name)?;
-        copy.sync_all().with_context(name)?;
+        copy.sync_all().map_err(full).with_context(name)?;
         let path = to.to_str().with_context(|| format!("{}: the name is not UTF-8", from.display()))?;
         Ok(FileEntry { path: path.to_owned(), size, sha256, mode })
     }
@@ -82,7 +82,7 @@ impl Folder {
             parent.push(part);
             if self.folders.insert(parent.clone()) {
                 let made = DirBuilder::new().mode(0o700).create(&parent);
-                made.with_context(|| format!("cannot make {}", parent.display()))?;
+                made.map_err(full).with_context(|| format!("cannot make {}", parent.display()))?;
             }
         }
         Ok(())
@@ -144,6 +144,13 @@ fn pour(from: &mut File, to: &mut File, bar: &ProgressBar) -> std::io::Result<(u
         size += bytes.len() as u64;
         bar.inc(bytes.len() as u64);
     }
+}
+
+/// What to do about a disk that somebody else has filled since it was asked.
+fn full(error: std::io::Error) -> anyhow::Error {
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let error = anyhow::Error::new(error);
+    if is_full { error.context("free some space there, or choose another disk") } else { error }
 }
 
 /// A bar of bytes on standard error, if that is a terminal.
