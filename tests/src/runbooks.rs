@@ -42,7 +42,7 @@ status) alive && echo "active, process $pid" ;;
 *) echo "systemctl: $verb?" >&2; exit 1 ;;
 esac
 "#;
-const JOURNALCTL: &str = "#!/bin/sh\nexec tail -n 50 \"$UNIT/log\"\n";
+const JOURNALCTL: &str = "#!/bin/sh\nexec tail -n \"${4:-200}\" \"$UNIT/log\"\n";
 const DMESG: &str = "#!/bin/sh\necho 'the kernel says nothing'\n";
 /// `newhost:` is another folder, which stands for the root of another host.
 const RSYNC: &str = r#"#!/bin/sh

@@ -23,7 +23,7 @@ use chancery_tlog::merkle::Hash;
 use chancery_tlog::note::NoteKey;
 use chancery_tlog::server::log::Log;
 use chancery_tlog::server::store::Head;
-use metrics::{counter, gauge};
+use metrics::{Counter, counter, gauge};
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::{Verify, check_copy};
@@ -221,6 +221,8 @@ impl Keeper {
         let pairs = memories.iter().flat_map(|memory| logs.iter().map(move |log| (memory, log)));
         let kept = pairs.map(|(memory, open)| {
             let (memory, name, log) = (memory.clone(), open.config.name.clone(), open.log.clone());
+            // From the beginning, so that the first failure is a change.
+            failures(&log, &memory).increment(0);
             Kept { memory, name, log, last: None, failing: false }
         });
         Self(kept.collect())
@@ -273,11 +275,17 @@ impl Kept {
                 if !self.failing {
                     tracing::error!(log, %folder, %error, "the memory of heads cannot be written; the log goes on");
                 }
-                counter!("chancery_memory_failures_total", "log" => log, "memory" => memory).increment(1);
+                failures(&self.log, &self.memory).increment(1);
             }
         }
         self.failing = outcome.is_err();
     }
+}
+
+/// How often a memory did not take a head of a log.
+fn failures(log: &Log, memory: &Memory) -> Counter {
+    let log = log.origin().as_str().to_owned();
+    counter!("chancery_memory_failures_total", "log" => log, "memory" => memory.name())
 }
 
 /// `chancery-server remember`: makes the configured memory from the heads of an instance that does not run.

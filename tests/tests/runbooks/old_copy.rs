@@ -34,6 +34,7 @@ async fn checkpoints_elsewhere_find_out_old_copies() -> Result<()> {
     world.is_ready().await?;
     users.find_everything().await?;
     remembered(&world).await?;
+    not_written(&world, &mut users).await?;
     refused_starts(&world, &mut users).await
 }
 
@@ -56,6 +57,35 @@ async fn remembered(world: &World) -> Result<()> {
         world.operator.until("the memory has the newest head", same).await?;
     }
     Ok(())
+}
+
+/// The disk of the memory is gone while the server runs.
+async fn not_written(world: &World, users: &mut Users) -> Result<()> {
+    let mut section = world.section("The memory of heads is not written")?;
+    let (what, well) = (section.block()?, section.block()?);
+    section.done()?;
+    let quiet = world.operator.follows(&what)?.stdout;
+    ensure!(!quiet.contains("chancery_memory_failures_total"), "failures before there was one: {quiet}");
+    world.sh("mv \"$MEMORY\" \"$MEMORY.gone\"")?;
+    users.add().await.context("the logs go on")?;
+    let failing = async || {
+        let shown = world.operator.follows(&what)?.stdout;
+        let second = |line: &str| line.starts_with("chancery_memory") && line.contains("memory=\"second\"");
+        Ok(shown.lines().filter(|line| second(line)).count() == LOGS.len()
+            && shown.contains("cannot be written"))
+    };
+    world.operator.until("each log counts that its memory fails", failing).await?;
+    world.sh("mv \"$MEMORY.gone\" \"$MEMORY\"")?;
+    remembered(world).await?;
+    let caught_up = async || {
+        let shown = world.operator.follows(&well)?.stdout;
+        let of = |name: &str| shown.lines().filter(|line| line.starts_with(name)).count();
+        // Every log has its size, and both memories have the same.
+        let sizes: Vec<_> = shown.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+        ensure!(of("chancery_log_size") == 3 && of("chancery_memory_size") == 6, "{shown}");
+        Ok(sizes.iter().all(|size| sizes.iter().filter(|other| *other == size).count() % 3 == 0))
+    };
+    world.operator.until("the memories have caught up", caught_up).await
 }
 
 async fn refused_starts(world: &World, users: &mut Users) -> Result<()> {
