@@ -1,5 +1,9 @@
 //! Leaves: the entry's one canonical spelling, written and read back.
 
+mod canonical;
+
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -52,9 +56,18 @@ impl Body {
 
     /// Parses a leaf. Only [`Body::encode`]'s bytes are one, so that no two parsers read different entries out of it.
     pub fn parse(leaf: &[u8]) -> Result<Self, EntryError> {
-        let json: EntryJson =
+        match canonical::read(leaf) {
+            Some(spec) => Self::try_from(spec).map_err(EntryError::Leaf),
+            None => Self::parse_any(leaf),
+        }
+    }
+
+    /// Parses a leaf as JSON that may be spelled anyhow, and says what is wrong with it.
+    fn parse_any(leaf: &[u8]) -> Result<Self, EntryError> {
+        let json: EntryJson<'_> =
             serde_json::from_slice(leaf).map_err(|error| EntryError::Leaf(error.to_string()))?;
-        let body = Self::try_from(json).map_err(EntryError::Leaf)?;
+        // Kind and version need no look: encoding again compares them.
+        let body = Self::try_from(json.spec).map_err(EntryError::Leaf)?;
         if body.encode()? != leaf {
             return Err(EntryError::Leaf("not in canonical form (RFC 8785)".to_owned()));
         }
@@ -64,39 +77,44 @@ impl Body {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct EntryJson {
-    api_version: String,
-    kind: String,
-    spec: SpecJson,
+struct EntryJson<'l> {
+    api_version: Cow<'l, str>,
+    kind: Cow<'l, str>,
+    #[serde(borrow)]
+    spec: SpecJson<'l>,
 }
 
 #[derive(Serialize, Deserialize)]
-enum SpecJson {
-    #[serde(rename = "hashedRekordV002")]
-    HashedRekord(HashedRekordJson),
-    #[serde(rename = "dsseV002")]
-    Dsse(DsseJson),
+enum SpecJson<'l> {
+    #[serde(rename = "hashedRekordV002", borrow)]
+    HashedRekord(HashedRekordJson<'l>),
+    #[serde(rename = "dsseV002", borrow)]
+    Dsse(DsseJson<'l>),
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HashedRekordJson {
-    data: HashJson,
-    signature: SignatureJson,
+struct HashedRekordJson<'l> {
+    #[serde(borrow)]
+    data: HashJson<'l>,
+    #[serde(borrow)]
+    signature: SignatureJson<'l>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct DsseJson {
-    payload_hash: HashJson,
-    signatures: Vec<SignatureJson>,
+struct DsseJson<'l> {
+    #[serde(borrow)]
+    payload_hash: HashJson<'l>,
+    #[serde(borrow)]
+    signatures: Vec<SignatureJson<'l>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HashJson {
+struct HashJson<'l> {
     algorithm: HashName,
-    digest: String,
+    digest: Cow<'l, str>,
 }
 
 /// protobuf-specs' `HashAlgorithm`.
@@ -112,52 +130,55 @@ enum HashName {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SignatureJson {
-    content: String,
-    verifier: VerifierJson,
+struct SignatureJson<'l> {
+    content: Cow<'l, str>,
+    #[serde(borrow)]
+    verifier: VerifierJson<'l>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct VerifierJson {
+struct VerifierJson<'l> {
     key_details: KeyDetails,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    public_key: Option<RawJson>,
-    #[serde(rename = "x509Certificate", skip_serializing_if = "Option::is_none")]
-    x509_certificate: Option<RawJson>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    public_key: Option<RawJson<'l>>,
+    #[serde(rename = "x509Certificate", borrow, skip_serializing_if = "Option::is_none")]
+    x509_certificate: Option<RawJson<'l>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawJson {
-    raw_bytes: String,
+struct RawJson<'l> {
+    raw_bytes: Cow<'l, str>,
 }
 
-impl From<&Body> for EntryJson {
+impl From<&Body> for EntryJson<'_> {
     fn from(body: &Body) -> Self {
         let KindVersion { kind, version } = body.kind_version();
         let spec = match body {
             Body::HashedRekord { algorithm, digest, signature, verifier } => {
                 SpecJson::HashedRekord(HashedRekordJson {
-                    data: HashJson { algorithm: (*algorithm).into(), digest: STANDARD.encode(digest) },
+                    data: HashJson { algorithm: (*algorithm).into(), digest: STANDARD.encode(digest).into() },
                     signature: SignatureJson::new(signature, verifier),
                 })
             }
             Body::Dsse { payload_hash, signatures } => SpecJson::Dsse(DsseJson {
-                payload_hash: HashJson { algorithm: HashName::Sha256, digest: payload_hash.to_base64() },
+                payload_hash: HashJson {
+                    algorithm: HashName::Sha256,
+                    digest: payload_hash.to_base64().into(),
+                },
                 signatures: signatures.iter().map(|(bytes, by)| SignatureJson::new(bytes, by)).collect(),
             }),
         };
-        Self { api_version: version.to_owned(), kind: kind.to_owned(), spec }
+        Self { api_version: version.into(), kind: kind.into(), spec }
     }
 }
 
-impl TryFrom<EntryJson> for Body {
+impl TryFrom<SpecJson<'_>> for Body {
     type Error = String;
 
-    fn try_from(json: EntryJson) -> Result<Self, String> {
-        // Kind and version need no look: encoding again compares them.
-        match json.spec {
+    fn try_from(spec: SpecJson<'_>) -> Result<Self, String> {
+        match spec {
             SpecJson::HashedRekord(HashedRekordJson { data, signature }) => {
                 let algorithm = HashAlgorithm::from(data.algorithm);
                 let digest = decode(&data.digest)?;
@@ -181,15 +202,15 @@ impl TryFrom<EntryJson> for Body {
     }
 }
 
-impl SignatureJson {
+impl SignatureJson<'_> {
     fn new(signature: &[u8], verifier: &Verifier) -> Self {
-        let raw = |der: &[u8]| Some(RawJson { raw_bytes: STANDARD.encode(der) });
+        let raw = |der: &[u8]| Some(RawJson { raw_bytes: STANDARD.encode(der).into() });
         let (public_key, x509_certificate) = match verifier.material() {
             Material::Key(key) => (raw(key.spki_der()), None),
             Material::Certificate(certificate) => (None, raw(certificate.der())),
         };
         let verifier = VerifierJson { key_details: verifier.key_details(), public_key, x509_certificate };
-        Self { content: STANDARD.encode(signature), verifier }
+        Self { content: STANDARD.encode(signature).into(), verifier }
     }
 
     fn parse(self) -> Result<(Vec<u8>, Verifier), String> {
@@ -232,3 +253,6 @@ impl From<HashName> for HashAlgorithm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
