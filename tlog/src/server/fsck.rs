@@ -2,7 +2,7 @@
 //!
 //! Nodes are derived again from the entries, by the implementation that signing is checked with, and compared one by
 //! one; the root with the head, the head with its signature. Leaves are read as their dialect writes them. What
-//! entries are found by is compared as two sums over all pairs of key and index, one from the entries and one from the
+//! entries are found by is compared as two products over all pairs of key and index, one from the entries and one from the
 //! index, so that two streams that are in different orders need neither memory nor look-ups (see [`tally`]).
 //!
 //! KNOWN LIMIT: what is kept beside a leaf (a certificate's chain) is in no hash; only RocksDB's checksums hold it.

@@ -21,6 +21,7 @@ use crate::merkle::{Hash, NodeId};
 pub use faulty::{Fault, Faulty};
 pub use memory::Memory;
 pub use rocks::Rocks;
+pub(in crate::server) use rocks::keys::HashedEntry;
 pub(in crate::server) use rocks::scan::Scanned;
 pub use rocks::scan::Snapshot;
 

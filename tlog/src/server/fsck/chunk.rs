@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::leaf::KnownKeys;
 use super::tally::{Key, Tally};
 use super::{Finding, MAX_FINDINGS, Remedy, Run, cause, finding};
 use crate::merkle::{Hash, NodeId, node_hash};
 use crate::server::round::{rederived_leaf, rederived_lines};
-use crate::server::store::{StoreError, StoredEntry};
+use crate::server::store::{HashedEntry, StoreError, StoredEntry};
 
 /// Levels of a chunk's subtree: two of tiles.
 pub(super) const LEVELS: u8 = 16;
@@ -75,8 +76,8 @@ pub(super) fn stepped_back(index: u64) -> Finding {
 pub(super) fn check(run: &Run<'_>, key: &Key, number: u64) -> Chunk {
     let first = number * CHUNK;
     let end = run.head.size.min(first + CHUNK);
-    let mut scan =
-        Scan { run, key, first, end, chunk: Chunk { number, ..Chunk::default() }, pairs: Vec::new() };
+    let chunk = Chunk { number, ..Chunk::default() };
+    let mut scan = Scan { run, key, first, end, chunk, pairs: Vec::new(), keys: KnownKeys::default() };
     let stored: Vec<_> = (0..=LEVELS).map(|level| scan.stored_nodes(level)).collect();
     let mut leaves = scan.leaves(&stored[0]);
     scan.reconcile(&mut leaves, &stored);
@@ -104,6 +105,7 @@ struct Scan<'r> {
     chunk: Chunk,
     /// Terms of loose entries, to be looked up.
     pairs: Vec<(Hash, u64)>,
+    keys: KnownKeys,
 }
 
 type Line = Vec<Option<Hash>>;
@@ -134,30 +136,30 @@ impl Scan<'_> {
     fn leaves(&mut self, stored: &Line) -> Vec<[u8; 32]> {
         let mut leaves: Vec<[u8; 32]> = Vec::with_capacity(stored.len());
         let stand_in = |at: usize| stored.get(at).copied().flatten().unwrap_or_default();
-        let scanned = self.run.snapshot.entries(self.first, Some(self.end)).and_then(|rows| {
-            for row in rows {
-                let (index, entry) = row?;
-                while self.first + (leaves.len() as u64) < index {
-                    self.missing(self.first + leaves.len() as u64);
-                    leaves.push(*stand_in(leaves.len()).as_bytes());
-                }
-                leaves.push(match entry {
-                    Ok(entry) => {
-                        let hash = rederived_leaf(&entry.leaf);
-                        self.entry(index, &entry, &Hash::from_bytes(hash));
-                        hash
+        let scanned =
+            self.run.snapshot.entries(self.first, Some(self.end), rederived_leaf).and_then(|rows| {
+                for row in rows {
+                    let (index, entry) = row?;
+                    while self.first + (leaves.len() as u64) < index {
+                        self.missing(self.first + leaves.len() as u64);
+                        leaves.push(*stand_in(leaves.len()).as_bytes());
                     }
-                    Err(error) => {
-                        self.unreadable(index, &error);
-                        *stand_in(leaves.len()).as_bytes()
+                    leaves.push(match entry {
+                        Ok(HashedEntry { entry, leaf_hash }) => {
+                            self.entry(index, &entry, &leaf_hash);
+                            *leaf_hash.as_bytes()
+                        }
+                        Err(error) => {
+                            self.unreadable(index, &error);
+                            *stand_in(leaves.len()).as_bytes()
+                        }
+                    });
+                    if index % STEP == STEP - 1 {
+                        self.run.watch.advance(STEP);
                     }
-                });
-                if index % STEP == STEP - 1 {
-                    self.run.watch.advance(STEP);
                 }
-            }
-            Ok(())
-        });
+                Ok(())
+            });
         if let Err(error) = scanned {
             let place = format!("entries {} to {}", self.first + leaves.len() as u64, self.end - 1);
             self.chunk.report(finding(place, cause(&error), Remedy::Restore));
@@ -192,19 +194,18 @@ impl Scan<'_> {
         if !self.run.options.parse_leaves {
             return;
         }
-        match self.run.leaves.read(entry, hash) {
+        match self.run.leaves.read(entry, hash, &mut self.keys) {
             Err(problem) => {
                 // What it is found by is unknown; saying so twice helps nobody.
                 self.chunk.loosen(index - self.first);
                 self.chunk.report(finding(format!("entry {index}"), problem, Remedy::Restore));
             }
             Ok(meaning) => {
-                let hashes = meaning.terms.iter().map(|term| Hash::digest(term.as_bytes()));
                 if meaning.complete {
-                    hashes.for_each(|term| self.chunk.terms.add(self.key, &term, index));
+                    meaning.terms.iter().for_each(|term| self.chunk.terms.add(self.key, term, index));
                 } else {
                     self.chunk.loosen(index - self.first);
-                    self.pairs.extend(hashes.map(|term| (term, index)));
+                    self.pairs.extend(meaning.terms.into_iter().map(|term| (term, index)));
                 }
             }
         }

@@ -70,12 +70,12 @@ fn last_entries(run: &Run<'_>) -> Scanned<()> {
     let first = size.saturating_sub(1) / TILE_WIDTH * TILE_WIDTH;
     let mut nodes = run.snapshot.nodes(0, first, Some(size))?;
     let mut next = first;
-    for row in run.snapshot.entries(first, None)? {
+    for row in run.snapshot.entries(first, None, leaf_hash)? {
         let (index, entry) = row?;
         if index >= size {
             return Err(StoreError::Damaged(format!("entry {index} is stored, but the head says {size}")));
         }
-        let hash = leaf_hash(&entry?.leaf);
+        let hash = entry?.leaf_hash;
         if nodes.next().transpose()? != Some((index, Some(hash))) || index != next {
             return Err(StoreError::Damaged(format!("entry {index} does not hash to its leaf")));
         }

@@ -5,7 +5,7 @@ use super::tally::{Key, Tally};
 use super::tree::chunk_of;
 use super::{Finding, MAX_FINDINGS, Remedy, Run, cause, finding};
 use crate::merkle::{Hash, leaf_hash};
-use crate::server::store::{Scanned, StoreError, StoredEntry};
+use crate::server::store::{HashedEntry, Scanned, StoreError, StoredEntry};
 
 /// Compares both indexes with the entries.
 pub(super) fn check(run: &Run<'_>, key: &Key, chunks: &[Chunk]) -> Vec<Finding> {
@@ -111,7 +111,7 @@ fn dangling(index_name: &str, hash: &Hash, index: u64) -> Finding {
     finding(index_name, problem, Remedy::RestoreIndex)
 }
 
-/// Looks every row and every entry up. Slow, and only done when the sums differ.
+/// Looks every row and every entry up. Slow, and only done when the tallies differ.
 fn identities_that_differ(run: &Run<'_>) -> Scanned<Vec<Finding>> {
     let mut findings = Vec::new();
     for start in 0..=u8::MAX {
@@ -126,9 +126,9 @@ fn identities_that_differ(run: &Run<'_>) -> Scanned<Vec<Finding>> {
             }
         }
     }
-    for row in run.snapshot.entries(0, Some(run.head.size))? {
+    for row in run.snapshot.entries(0, Some(run.head.size), leaf_hash)? {
         let (index, entry) = row?;
-        let Ok(entry) = entry else { continue };
+        let Ok(HashedEntry { entry, .. }) = entry else { continue };
         let problem = match run.snapshot.find(&entry.identity)? {
             Some(found) if found == index => continue,
             Some(other) => format!("its identity {} finds entry {other}", entry.identity),
@@ -174,8 +174,7 @@ fn terms_that_differ(run: &Run<'_>, chunks: &[Chunk]) -> Scanned<Vec<Finding>> {
 
 fn terms_of(run: &Run<'_>, index: u64) -> Scanned<Option<Vec<String>>> {
     let entry = readable(run, index)?;
-    let read = |entry: StoredEntry| run.leaves.read(&entry, &leaf_hash(&entry.leaf)).ok();
-    Ok(entry.and_then(read).map(|meaning| meaning.terms))
+    Ok(entry.and_then(|entry| run.leaves.spell(&entry, &leaf_hash(&entry.leaf))))
 }
 
 /// The entry at `index`, if it is there and can be read: if not, that was found before.

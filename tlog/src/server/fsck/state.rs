@@ -19,7 +19,7 @@ use crate::checkpoint::Origin;
 use crate::server::store::Head;
 
 /// Raised when chunks get another meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a run keeps what it has finished. Removed by [`StateFile::remove`] when all logs are done, so that the next
 /// run starts anew.

@@ -3,7 +3,7 @@
 use super::chunk::{CHUNK, Chunk, LEVELS, node};
 use super::{Finding, Remedy, Run, cause, finding};
 use crate::checkpoint::Checkpoint;
-use crate::merkle::{CompactRange, Hash, NodeId};
+use crate::merkle::{CompactRange, Hash, NodeId, leaf_hash};
 use crate::server::round::{rederived_lines, root_of_rows};
 use crate::server::store::{Scanned, StoreError};
 
@@ -100,7 +100,7 @@ fn root(chunks: &[Chunk], roots: &[[u8; 32]], lines: &[Vec<[u8; 32]>]) -> Hash {
 fn beyond(run: &Run<'_>) -> Vec<Finding> {
     let size = run.head.size;
     let mut findings = Vec::new();
-    match run.snapshot.entries(size, None).map(|mut rows| rows.next()) {
+    match run.snapshot.entries(size, None, leaf_hash).map(|mut rows| rows.next()) {
         Ok(None) => {}
         Ok(Some(Ok((index, _)))) => {
             let problem = format!("is stored, but the head says {size} entries");
@@ -134,7 +134,6 @@ pub(super) fn chunk_of(chunks: &[Chunk], index: u64) -> Option<&Chunk> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merkle::leaf_hash;
 
     fn hashes(count: u64) -> Vec<[u8; 32]> {
         (0..count).map(|n| *leaf_hash(&n.to_be_bytes()).as_bytes()).collect()

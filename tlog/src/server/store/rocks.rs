@@ -8,7 +8,7 @@
 //! machine can still read a record that a later power loss removes.
 
 mod checkpoint;
-mod keys;
+pub(in crate::server) mod keys;
 mod nodes;
 pub(in crate::server) mod scan;
 

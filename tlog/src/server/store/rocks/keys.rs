@@ -53,6 +53,23 @@ pub(super) fn decode_entry(bytes: Bytes) -> Result<StoredEntry, StoreError> {
     Ok(StoredEntry { leaf, time, extra, identity })
 }
 
+/// An entry and the hash of its leaf.
+pub(in crate::server) struct HashedEntry {
+    pub(in crate::server) entry: StoredEntry,
+    pub(in crate::server) leaf_hash: Hash,
+}
+
+/// An entry with its leaf's hash, which `hash` makes once, whatever the identity is.
+pub(super) fn decode_hashed_entry(
+    bytes: Bytes,
+    hash: impl FnOnce(&[u8]) -> Hash,
+) -> Result<HashedEntry, StoreError> {
+    let Parts { identity, time, leaf, extra } = split_entry(bytes)?;
+    let leaf_hash = hash(&leaf);
+    let entry = StoredEntry { leaf, time, extra, identity: identity.unwrap_or(leaf_hash) };
+    Ok(HashedEntry { entry, leaf_hash })
+}
+
 /// The leaf alone. An identity that is the leaf's hash is not derived, which is most of what an entry costs.
 pub(super) fn decode_leaf(bytes: Bytes) -> Result<Bytes, StoreError> {
     split_entry(bytes).map(|parts| parts.leaf)

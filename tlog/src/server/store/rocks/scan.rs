@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, ReadOptions};
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use super::keys::{decode_entry, decode_head, decode_index, node_key};
+use super::keys::{HashedEntry, decode_entry, decode_hashed_entry, decode_head, decode_index, node_key};
 use super::{
     ENTRY, HEAD_KEY, INDEX, LEAF, META, NODE, StoreError, database_options, failed, families, opening_error,
     unread,
@@ -20,6 +20,8 @@ use crate::server::store::{Head, StoredEntry};
 
 /// Read ahead of the iterators: each reads a long stretch once.
 const READ_AHEAD: usize = 2 << 20;
+/// What a node takes in a table, with room.
+const NODE_BYTES: usize = 64;
 
 /// A store that nobody writes to while this lives.
 pub struct Snapshot {
@@ -48,15 +50,17 @@ impl Snapshot {
         self.get(META, HEAD_KEY)?.map(|bytes| decode_head(&bytes)).transpose()
     }
 
-    /// Entries from `first` on up to `end`. The inner error is of one entry, the outer one of all that follow.
+    /// Entries from `first` on up to `end`, with the hashes that `hash` makes of their leaves. The inner error is of one
+    /// entry, the outer one of all that follow.
     pub(in crate::server) fn entries(
         &self,
         first: u64,
         end: Option<u64>,
-    ) -> Scanned<impl Iterator<Item = Scanned<(u64, Scanned<StoredEntry>)>>> {
+        hash: fn(&[u8]) -> Hash,
+    ) -> Scanned<impl Iterator<Item = Scanned<(u64, Scanned<HashedEntry>)>>> {
         let end = end.map(|end| end.to_be_bytes().to_vec());
-        self.rows(ENTRY, &first.to_be_bytes(), end, |key, value| {
-            Ok((decode_index(key)?, decode_entry(Bytes::copy_from_slice(value))))
+        self.rows(ENTRY, &first.to_be_bytes(), end, READ_AHEAD, move |key, value| {
+            Ok((decode_index(key)?, decode_hashed_entry(Bytes::copy_from_slice(value), hash)))
         })
     }
 
@@ -67,13 +71,16 @@ impl Snapshot {
         first: u64,
         end: Option<u64>,
     ) -> Scanned<impl Iterator<Item = Scanned<(u64, Option<Hash>)>>> {
+        // High levels have few nodes: what is read ahead of them would be read for nothing.
+        let count = end.and_then(|end| usize::try_from(end.saturating_sub(first)).ok());
+        let ahead = count.map_or(0, |count| count.saturating_mul(NODE_BYTES).min(READ_AHEAD));
         let end = match (end, level.checked_add(1)) {
             (Some(end), _) => Some(node_key(NodeId { level, index: end })),
             (None, Some(above)) => Some(node_key(NodeId { level: above, index: 0 })),
             (None, None) => None,
         };
         let first = node_key(NodeId { level, index: first });
-        self.rows(NODE, &first, end.map(Vec::from), |key, value| {
+        self.rows(NODE, &first, end.map(Vec::from), ahead, |key, value| {
             Ok((decode_index(key.get(1..).unwrap_or_default())?, Hash::from_slice(value).ok()))
         })
     }
@@ -83,14 +90,14 @@ impl Snapshot {
         &self,
         part: u8,
     ) -> Scanned<impl Iterator<Item = Scanned<(Hash, u64)>>> {
-        self.rows(LEAF, &[part], part.checked_add(1).map(|end| vec![end]), |key, value| {
-            Ok((decode_hash(key)?, decode_index(value)?))
-        })
+        let end = part.checked_add(1).map(|end| vec![end]);
+        self.rows(LEAF, &[part], end, READ_AHEAD, |key, value| Ok((decode_hash(key)?, decode_index(value)?)))
     }
 
     /// Hashes of search terms with the entries that they find, as far as they start with `part`.
     pub(in crate::server) fn terms(&self, part: u8) -> Scanned<impl Iterator<Item = Scanned<(Hash, u64)>>> {
-        self.rows(INDEX, &[part], part.checked_add(1).map(|end| vec![end]), |key, _| {
+        let end = part.checked_add(1).map(|end| vec![end]);
+        self.rows(INDEX, &[part], end, READ_AHEAD, |key, _| {
             let (term, index) = key.split_at_checked(32).unwrap_or_default();
             Ok((decode_hash(term)?, decode_index(index)?))
         })
@@ -131,12 +138,13 @@ impl Snapshot {
         family: &'static str,
         first: &[u8],
         end: Option<Vec<u8>>,
+        ahead: usize,
         decode: F,
     ) -> Scanned<Rows<'_, F>> {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
         options.fill_cache(false);
-        options.set_readahead_size(READ_AHEAD);
+        options.set_readahead_size(ahead);
         if let Some(end) = end {
             options.set_iterate_upper_bound(end);
         }
