@@ -127,3 +127,25 @@ async fn a_backup_on_a_full_disk_leaves_nothing_and_says_what_is_missing() -> Re
     world.backup()?.success()?;
     world.server_is_well().await
 }
+
+/// Below the watermark the logs take nothing: no backup may bring them there.
+#[tokio::test]
+async fn a_backup_on_the_disk_of_the_instance_leaves_the_logs_their_room() -> Result<()> {
+    if !may_mount_or_run_inside("a_backup_on_the_disk_of_the_instance_leaves_the_logs_their_room")? {
+        return Ok(());
+    }
+    let mut instance = Instance::stopped().await?;
+    let home = instance.scratch().join("disk");
+    std::fs::create_dir(&home)?;
+    let disk = SmallDisk::over(&home, 600 * MIB)?;
+    program::run(Command::new("mv").arg(instance.server.folder()).arg(&home))?.success()?;
+    instance.server.move_to(home.join("server"));
+    let backup =
+        || program::run(Server::command(&["backup"])?.arg(instance.server.folder()).arg(home.join("backup")));
+    disk.leave(512 * MIB)?;
+    backup()?.refused(1, &["is on the disk of the logs", "536870912 bytes", "choose another disk"])?;
+    ensure!(!home.join("backup").exists() && !home.join("backup.incomplete").exists(), "something is left");
+    disk.leave(600 * MIB)?;
+    backup()?.success()?;
+    Ok(())
+}

@@ -17,6 +17,7 @@ use chancery_tlog::checkpoint::Checkpoint;
 use chancery_tlog::clock::{Clock as _, SystemClock};
 use chancery_tlog::note::NoteKey;
 use chancery_tlog::server::fsck::{self, Options, Subject};
+use chancery_tlog::server::log::LogSettings;
 use chancery_tlog::server::store::{self, Head, StoreError};
 use clap::{Args, ValueEnum};
 
@@ -66,6 +67,9 @@ pub(crate) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     files.extend(instance_files::list(&config, *without_keys)?);
     let bytes = files.iter().map(|file| file.size).sum();
     folder.has_room_for(bytes)?;
+    let watermark = |log: &LogConfig| LogSettings::new(log.origin.clone()).min_free_bytes;
+    let watermark = config.served_logs().map(watermark).max().unwrap_or(0);
+    folder.leaves_room_to(&dir.join("logs"), watermark, bytes)?;
 
     let made_at = SystemClock.now().to_rfc3339();
     let mut manifest = Manifest::new(made_at, config.url.to_string(), !without_keys);

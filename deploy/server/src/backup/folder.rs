@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -49,8 +49,7 @@ impl Folder {
 
     /// Demands that the disk under it can take so many bytes more.
     pub(crate) fn has_room_for(&self, bytes: u64) -> anyhow::Result<()> {
-        let disk = rustix::fs::statvfs(&self.path).context("cannot ask for free disk space")?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = self.free()?;
         if free < bytes.saturating_add(MARGIN) {
             bail!(
                 "{} has {free} bytes left, {bytes} and some more are needed: free some, or choose another disk",
@@ -58,6 +57,25 @@ impl Folder {
             );
         }
         Ok(())
+    }
+
+    /// Demands that so many bytes more would leave `kept` to `logs`, if they are on the same disk.
+    pub(crate) fn leaves_room_to(&self, logs: &Path, kept: u64, bytes: u64) -> anyhow::Result<()> {
+        let disk = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+        let free = self.free()?;
+        if disk(logs) == disk(&self.path) && free < bytes.saturating_add(kept) {
+            bail!(
+                "{} is on the disk of the logs, which refuse entries if less than {kept} bytes of it are free; {free} \
+                 are, and {bytes} are to be copied: choose another disk",
+                self.wanted.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn free(&self) -> anyhow::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path).context("cannot ask for free disk space")?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Copies the file `from` to `to` in this folder.
