@@ -18,8 +18,7 @@ use bytes::Bytes;
 use chancery_tlog::checkpoint::Origin;
 use chancery_tlog::clock::SystemClock;
 use chancery_tlog::key::{KeyKind, Signer, SoftwareSigner};
-use chancery_tlog::merkle::leaf_hash;
-use chancery_tlog::server::log::{Log, LogSettings, Submission};
+use chancery_tlog::server::log::{HashedLeaf, Log, LogSettings, Submission};
 use chancery_tlog::server::store::Rocks;
 use tokio_util::sync::CancellationToken;
 
@@ -132,7 +131,8 @@ fn entry(writer: u64, n: u64) -> Submission {
     let mut leaf = vec![0x5A; ENTRY_BYTES];
     leaf[..8].copy_from_slice(&writer.to_be_bytes());
     leaf[8..16].copy_from_slice(&n.to_be_bytes());
-    Submission { identity: leaf_hash(&leaf), leaf: leaf.into(), extra: Bytes::new(), terms: Vec::new() }
+    let leaf = HashedLeaf::new(leaf);
+    Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms: Vec::new() }
 }
 
 fn fsync_latencies(folder: &Path) -> Result<Vec<Duration>, Failure> {

@@ -201,7 +201,8 @@ mod tests {
         let submitted = tokio::spawn(async move {
             let leaf = bytes::Bytes::from_static(b"leaf");
             let identity = chancery_tlog::merkle::Hash::digest(&leaf);
-            log.add(Submission { identity, leaf, extra: bytes::Bytes::new(), terms: Vec::new() }).await
+            log.add(Submission { identity, leaf: leaf.into(), extra: bytes::Bytes::new(), terms: Vec::new() })
+                .await
         });
         let sequencers = vec![("attestations".to_owned(), sequencer)];
         let error = supervise(servers, sequencers, accepting, std::future::pending()).await.unwrap_err();

@@ -5,10 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chancery_tlog::key::{HashAlgorithm, KeyKind, Signer as _, SoftwareSigner};
-use chancery_tlog::merkle::leaf_hash;
 use chancery_tlog::rekor;
 use chancery_tlog::rekor_v2::{Body, KeyDetails, Material, Verifier};
-use chancery_tlog::server::log::Submission;
+use chancery_tlog::server::log::{HashedLeaf, Submission};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
@@ -45,10 +44,10 @@ impl Entries {
         let signer = &self.signers[self.random.random_range(0..self.signers.len())];
         let [before, between, after] = &signer.leaf;
         let (text, signature) = (STANDARD.encode(digest), STANDARD.encode(signature));
-        let leaf = Bytes::from([before, text.as_str(), between, &signature, after].concat());
+        let leaf = HashedLeaf::new([before, text.as_str(), between, &signature, after].concat());
         let [key, spelled_key] = signer.terms.clone();
         let terms = vec![key, spelled_key, format!("sha256:{}", hex::encode(digest))];
-        Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms }
+        Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms }
     }
 
     /// The form of an ECDSA signature, of random numbers.

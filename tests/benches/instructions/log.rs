@@ -8,11 +8,11 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use chancery_tlog::checkpoint::{Checkpoint, Origin};
 use chancery_tlog::key::{Signer, SoftwareSigner};
-use chancery_tlog::merkle::{Hash, leaf_hash};
+use chancery_tlog::merkle::Hash;
 use chancery_tlog::note::{KeyName, NoteKey};
 use chancery_tlog::serve::access::Gate;
 use chancery_tlog::server::admission::Admission;
-use chancery_tlog::server::log::{Log, LogSettings, Submission};
+use chancery_tlog::server::log::{HashedLeaf, Log, LogSettings, Submission};
 use chancery_tlog::server::rekor_v1::{self, RekorV1, Shard};
 use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::round::{Face, Tree};
@@ -141,12 +141,8 @@ fn submissions(count: u32, label: &str) -> Vec<Submission> {
         let mut leaf = vec![0x5A; 3200];
         leaf[..32].copy_from_slice(Hash::digest(format!("{label} {n}").as_bytes()).as_bytes());
         let terms = (0..4).map(|term| Hash::digest(format!("{label} {n} {term}").as_bytes()).to_hex());
-        Submission {
-            identity: leaf_hash(&leaf),
-            leaf: leaf.into(),
-            extra: Bytes::new(),
-            terms: terms.collect(),
-        }
+        let (leaf, terms) = (HashedLeaf::new(leaf), terms.collect());
+        Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms }
     };
     (0..count).map(submission).collect()
 }

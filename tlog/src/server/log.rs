@@ -70,11 +70,66 @@ pub struct Submission {
     /// What duplicates have in common: for Rekor the leaf hash, for CT the entry without its time.
     pub identity: Hash,
     /// The bytes to hash, at most [`MAX_ENTRY`].
-    pub leaf: Bytes,
+    pub leaf: HashedLeaf,
     /// Bytes to keep beside the leaf.
     pub extra: Bytes,
     /// What the entry is to be found by.
     pub terms: Vec<String>,
+}
+
+/// A leaf with its hash, which is derived once for all that needs it. The check before signing derives it again, from
+/// the bytes that will be stored: a leaf that changed in memory since is never signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedLeaf {
+    bytes: Bytes,
+    hash: Hash,
+}
+
+impl HashedLeaf {
+    /// Hashes a leaf.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { hash: leaf_hash(&bytes), bytes }
+    }
+
+    /// The leaf.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// RFC 6962's hash of it.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Leaf and hash.
+    pub(super) fn into_parts(self) -> (Bytes, Hash) {
+        (self.bytes, self.hash)
+    }
+}
+
+impl std::ops::Deref for HashedLeaf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+impl HashedLeaf {
+    /// As failing memory does, after the leaf was hashed.
+    pub(in crate::server) fn flip_a_bit(&mut self) {
+        let mut bytes = self.bytes.to_vec();
+        bytes[0] ^= 1;
+        self.bytes = bytes.into();
+    }
+}
+
+impl From<Bytes> for HashedLeaf {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(bytes)
+    }
 }
 
 /// The log's promise for one entry: it is durable, at this index, under this head.
@@ -97,7 +152,7 @@ pub struct Receipt {
 impl Submission {
     /// What it weighs in the pool and in a batch.
     pub(super) fn bytes(&self) -> usize {
-        self.leaf.len() + self.beside()
+        self.leaf.bytes.len() + self.beside()
     }
 
     fn beside(&self) -> usize {
@@ -270,7 +325,7 @@ impl Shared {
 }
 
 fn check_size(settings: &LogSettings, submission: &Submission) -> Result<(), AddError> {
-    let sizes = [(submission.leaf.len(), MAX_ENTRY), (submission.beside(), settings.max_extra_bytes)];
+    let sizes = [(submission.leaf.bytes.len(), MAX_ENTRY), (submission.beside(), settings.max_extra_bytes)];
     match sizes.into_iter().find(|(found, limit)| found > limit) {
         Some((found, limit)) => Err(AddError::TooLarge { found, limit }),
         None => Ok(()),

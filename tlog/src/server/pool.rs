@@ -222,7 +222,7 @@ mod tests {
         let identity = Hash::digest(&n.to_be_bytes());
         Submission {
             identity,
-            leaf: bytes::Bytes::from_static(b"leaf"),
+            leaf: bytes::Bytes::from_static(b"leaf").into(),
             extra: bytes::Bytes::new(),
             terms: vec![],
         }

@@ -23,10 +23,9 @@ use http::StatusCode;
 pub use self::birth::{BirthError, birth};
 pub use self::refusal::{Code, Refusal};
 use super::admission::Admission;
-use super::log::{Log, Submission};
+use super::log::{HashedLeaf, Log, Submission};
 use super::tiles;
 use crate::key::PublicKey;
-use crate::merkle::leaf_hash;
 use crate::note::{KeyName, Note, NoteError, NoteKey};
 use crate::rekor_v2::{CanonicalEntry, CreateEntryRequest, TransparencyLogEntry};
 use crate::serve::access::Gate;
@@ -82,9 +81,9 @@ impl RekorV2 {
         if let Some(admission) = &self.admission {
             admission.admit(&verifiers)?;
         }
-        let leaf = Bytes::from(body);
-        let identity = leaf_hash(&leaf);
-        let submission = Submission { identity, leaf: leaf.clone(), extra: Bytes::new(), terms: index_keys };
+        let leaf = HashedLeaf::new(body);
+        let canonicalized_body = leaf.bytes().clone();
+        let submission = Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms: index_keys };
         let receipt = self.log.add(submission).await?;
         if receipt.duplicate {
             return Err(Refusal::duplicate(receipt.index));
@@ -97,7 +96,7 @@ impl RekorV2 {
             root_hash: receipt.head.root,
             hashes: receipt.proof,
             checkpoint: receipt.head.checkpoint.clone(),
-            canonicalized_body: leaf.to_vec(),
+            canonicalized_body: canonicalized_body.to_vec(),
         })
     }
 }

@@ -60,7 +60,7 @@ impl World {
             let leaf = Bytes::copy_from_slice(entry.as_bytes());
             let identity = Hash::digest(&leaf);
             open.log
-                .add(Submission { identity, leaf, extra: Bytes::new(), terms: Vec::new() })
+                .add(Submission { identity, leaf: leaf.into(), extra: Bytes::new(), terms: Vec::new() })
                 .await
                 .unwrap();
         }
@@ -204,7 +204,11 @@ async fn a_memory_that_fails_later_does_not_stop_the_log_and_recovers() {
     let add = async |text: &'static str| {
         let leaf = Bytes::from_static(text.as_bytes());
         let identity = Hash::digest(&leaf);
-        logs[0].log.add(Submission { identity, leaf, extra: Bytes::new(), terms: Vec::new() }).await.unwrap()
+        logs[0]
+            .log
+            .add(Submission { identity, leaf: leaf.into(), extra: Bytes::new(), terms: Vec::new() })
+            .await
+            .unwrap()
     };
     let away = world.path("unplugged");
     fs::rename(&memory.folder, &away).unwrap();

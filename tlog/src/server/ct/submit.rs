@@ -7,8 +7,8 @@ use crate::certificate::{Certificate, MAX_CHAIN, oid};
 use crate::chain::{self, Purpose};
 use crate::clock::Timestamp;
 use crate::ct::{CtError, Entry, Sct};
-use crate::merkle::{Hash, leaf_hash};
-use crate::server::log::Submission;
+use crate::merkle::Hash;
+use crate::server::log::{HashedLeaf, Submission};
 use crate::server::signing::with_signer;
 
 /// What an endpoint takes.
@@ -43,13 +43,13 @@ impl CtLog {
             Leaf::Certificate => Entry::X509(path[0].der().to_vec()),
         };
         let now = self.0.clock.now();
-        let leaf = entry.leaf(now, &[]);
-        let hash = leaf_hash(&leaf);
+        let leaf = HashedLeaf::new(entry.leaf(now, &[]));
+        let hash = leaf.hash();
         // Step 3: the log takes it in, or has it already.
         let submission = Submission {
             identity: entry.identity(),
             terms: vec![hash_term(&hash)],
-            leaf: Bytes::from(leaf),
+            leaf,
             extra: Bytes::from(extra_data(kind, &path)?),
         };
         let receipt = self.0.log.add(submission).await?;

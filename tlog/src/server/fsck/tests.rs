@@ -18,7 +18,7 @@ use crate::merkle::{CompactRange, Hash, leaf_hash};
 use crate::note::KeyName;
 use crate::rekor::CanonicalEntry;
 use crate::server::ct::submit::hash_term;
-use crate::server::log::{Log, LogSettings, Submission};
+use crate::server::log::{HashedLeaf, Log, LogSettings, Submission};
 use crate::server::store::conformance::{Home as _, OnDisk};
 use crate::server::{rekor_v1, rekor_v2};
 
@@ -138,7 +138,12 @@ fn v1_entries() -> Vec<Submission> {
     let known = crate::rekor::tests::all_known().map(|entry| {
         let entry = CanonicalEntry::from_proposed(entry.to_string().as_bytes()).unwrap();
         let leaf = Bytes::from(entry.body);
-        Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms: entry.index_keys }
+        Submission {
+            identity: leaf_hash(&leaf),
+            leaf: leaf.into(),
+            extra: Bytes::new(),
+            terms: entry.index_keys,
+        }
     });
     (1..6).map(birth).chain(known).collect()
 }
@@ -166,7 +171,7 @@ fn ct_entries() -> Vec<Submission> {
 fn ct_entry(entry: &Entry) -> Submission {
     let leaf = Bytes::from(entry.leaf(NOON, &[]));
     let terms = vec![hash_term(&leaf_hash(&leaf))];
-    Submission { identity: entry.identity(), leaf, extra: Bytes::from_static(b"chain"), terms }
+    Submission { identity: entry.identity(), leaf: leaf.into(), extra: Bytes::from_static(b"chain"), terms }
 }
 
 /// Leaves of no dialect, for what is below them.
@@ -174,7 +179,7 @@ fn bare_entries(count: u64) -> Vec<Submission> {
     let bare = |n: u64| {
         let leaf = Bytes::from(format!("leaf {n}"));
         let identity = Hash::digest(&leaf);
-        Submission { identity, leaf, extra: Bytes::new(), terms: vec![format!("term {n}")] }
+        Submission { identity, leaf: leaf.into(), extra: Bytes::new(), terms: vec![format!("term {n}")] }
     };
     (0..count).map(bare).collect()
 }
@@ -347,8 +352,8 @@ async fn a_leaf_that_its_dialect_does_not_write_is_named_under_a_sound_tree() {
     assert_eq!(bare.check(HASHES).findings, []);
     assert_found(&bare.check(ALL), "entry 1", "is not the hash of its leaf");
     let mut spaced = v1_entries().remove(0);
-    spaced.leaf = [&spaced.leaf, &b" "[..]].concat().into();
-    spaced.identity = leaf_hash(&spaced.leaf);
+    spaced.leaf = HashedLeaf::new([spaced.leaf.bytes(), &b" "[..]].concat());
+    spaced.identity = spaced.leaf.hash();
     let log = AtRest::with(Leaves::RekorV1, vec![spaced.clone()]).await;
     assert_only(&log.check(ALL), "entry 0", "canonical");
     let log = AtRest::with(Leaves::RekorV2, vec![spaced]).await;
@@ -359,7 +364,7 @@ async fn a_leaf_that_its_dialect_does_not_write_is_named_under_a_sound_tree() {
     assert_eq!(no_certificate.check(ALL).findings.len(), 1);
     let mut late = ct_entries().remove(1);
     let (entry, _) = Entry::from_leaf(&late.leaf).unwrap();
-    late.leaf = entry.leaf(NOON.plus(std::time::Duration::from_mins(1)), &[]).into();
+    late.leaf = HashedLeaf::new(entry.leaf(NOON.plus(std::time::Duration::from_mins(1)), &[]));
     late.terms = vec![hash_term(&leaf_hash(&late.leaf))];
     let log = AtRest::with(Leaves::Ct, vec![late]).await;
     assert_only(&log.check(ALL), "entry 0", "the time of its SCT");

@@ -67,7 +67,7 @@ impl Fixture {
 fn submission(n: u64) -> Submission {
     let leaf = Bytes::from(format!("leaf {n}"));
     let terms = vec![format!("term {}", n % 2)];
-    Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::from_static(b"beside"), terms }
+    Submission { identity: leaf_hash(&leaf), leaf: leaf.into(), extra: Bytes::from_static(b"beside"), terms }
 }
 
 fn verify(receipt: &Receipt) {
@@ -219,7 +219,7 @@ async fn an_entry_that_no_bundle_can_carry_is_too_large() {
     let fixture = Fixture::new().await;
     let (log, ..) = fixture.run().await;
     let large = |leaf: usize, extra: usize| Submission {
-        leaf: vec![1; leaf].into(),
+        leaf: HashedLeaf::new(vec![1; leaf]),
         extra: vec![2; extra].into(),
         ..submission(1)
     };

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::key::{SignError, Signer};
-use crate::merkle::{Hash, leaf_hash};
+use crate::merkle::Hash;
 use crate::rekor::{CanonicalEntry, EntryError};
-use crate::server::log::Submission;
+use crate::server::log::{HashedLeaf, Submission};
 
 /// Why a log cannot state its birth.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +49,6 @@ pub fn birth(
         },
     });
     let entry = CanonicalEntry::from_proposed(proposed.to_string().as_bytes())?;
-    let leaf = Bytes::from(entry.body);
-    Ok(Submission {
-        identity: leaf_hash(&leaf),
-        leaf,
-        extra: Bytes::from(statement),
-        terms: entry.index_keys,
-    })
+    let leaf = HashedLeaf::new(entry.body);
+    Ok(Submission { identity: leaf.hash(), leaf, extra: Bytes::from(statement), terms: entry.index_keys })
 }

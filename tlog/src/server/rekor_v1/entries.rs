@@ -14,7 +14,7 @@ use crate::merkle::{Hash, leaf_hash};
 use crate::rekor::CanonicalEntry;
 use crate::serve::Problem;
 use crate::serve::reply::json;
-use crate::server::log::Submission;
+use crate::server::log::{HashedLeaf, Submission};
 
 /// Most items that one `retrieve` may ask for, over its three lists together.
 const MAX_RETRIEVE: usize = 10;
@@ -31,13 +31,9 @@ pub(super) async fn create(
     schema::body("proposedEntry", &headers, &body)?;
     let entry = CanonicalEntry::from_proposed(&body).map_err(|error| problem::entry(&error))?;
     dialect.admission.admit(&entry.verifiers).map_err(|refusal| problem::admission(&refusal))?;
-    let leaf = Bytes::from(entry.body);
-    let submission = Submission {
-        identity: leaf_hash(&leaf),
-        leaf: leaf.clone(),
-        extra: Bytes::new(),
-        terms: entry.index_keys,
-    };
+    let leaf = HashedLeaf::new(entry.body);
+    let body = leaf.bytes().clone();
+    let submission = Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms: entry.index_keys };
     let tree = &dialect.current;
     let receipt = tree.log.add(submission).await.map_err(|error| problem::add(&error))?;
     let id = tree.id_of(&receipt.leaf_hash);
@@ -51,7 +47,7 @@ pub(super) async fn create(
     let located = Located {
         index: receipt.index,
         time: receipt.time,
-        leaf,
+        leaf: body,
         leaf_hash: receipt.leaf_hash,
         proof: receipt.proof,
         head: &receipt.head,

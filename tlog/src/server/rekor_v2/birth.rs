@@ -12,12 +12,11 @@ use bytes::Bytes;
 use crate::checkpoint::Origin;
 use crate::clock::Clock;
 use crate::key::{HashAlgorithm, KeyError, KeyKind, SignError, Signer as _, SoftwareSigner};
-use crate::merkle::leaf_hash;
 use crate::rekor_v2::{
     CanonicalEntry, CreateEntryRequest, EntryError, HashedRekordRequest, KeyDetails, RequestMaterial,
     RequestSignature, RequestVerifier,
 };
-use crate::server::log::Submission;
+use crate::server::log::{HashedLeaf, Submission};
 
 /// Why a log cannot state its birth.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +48,6 @@ pub fn birth(origin: &Origin, clock: &dyn Clock) -> Result<Submission, BirthErro
         }),
     });
     let entry = CanonicalEntry::from_request(request)?;
-    let leaf = Bytes::from(entry.body);
-    Ok(Submission {
-        identity: leaf_hash(&leaf),
-        leaf,
-        extra: Bytes::from(statement),
-        terms: entry.index_keys,
-    })
+    let leaf = HashedLeaf::new(entry.body);
+    Ok(Submission { identity: leaf.hash(), leaf, extra: Bytes::from(statement), terms: entry.index_keys })
 }

@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, Origin};
 use crate::clock::{Clock, FixedClock};
 use crate::fixture::{NOON, p256_secret, p256_signer};
 use crate::key::{HashAlgorithm, Signer, SoftwareSigner};
-use crate::merkle::{Hash, verify_inclusion};
+use crate::merkle::{Hash, leaf_hash, verify_inclusion};
 use crate::rekor_v2::Body as Leaf;
 use crate::server::log::{AddError, LogSettings};
 use crate::server::sequencer::Sequencer;

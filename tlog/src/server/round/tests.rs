@@ -8,17 +8,12 @@ use crate::clock::FixedClock;
 use crate::key::{KeyKind, SoftwareSigner};
 use crate::merkle::{Hash, NodeId, leaf_hash, verify_inclusion};
 use crate::note::Note;
-use crate::server::log::{AddError, OpenError, Receipt};
+use crate::server::log::{AddError, HashedLeaf, OpenError, Receipt};
 use crate::server::store::{Memory, Store as _};
 
 fn submission(n: u64) -> Submission {
-    let leaf = format!("leaf {n}").into_bytes();
-    Submission {
-        identity: leaf_hash(&leaf),
-        leaf: leaf.into(),
-        extra: bytes::Bytes::new(),
-        terms: Vec::new(),
-    }
+    let leaf = HashedLeaf::new(format!("leaf {n}"));
+    Submission { identity: leaf.hash(), leaf, extra: bytes::Bytes::new(), terms: Vec::new() }
 }
 
 fn submissions(range: std::ops::Range<u64>) -> Vec<Submission> {
@@ -121,6 +116,15 @@ fn a_flipped_bit_in_the_stored_bytes_is_not_signed() {
     let mut leaf = batch.entries[9].entry.leaf.to_vec();
     leaf[0] ^= 1;
     batch.entries[9].entry.leaf = leaf.into();
+    assert_eq!(batch.check(&tree).unwrap_err().what, "a leaf hash");
+}
+
+#[test]
+fn a_bit_that_flips_between_hashing_a_leaf_and_integrating_it_is_not_signed() {
+    let tree = tree(300);
+    let mut submissions = submissions(300..310);
+    submissions[3].leaf.flip_a_bit();
+    let batch = tree.integrate(submissions, Timestamp::default());
     assert_eq!(batch.check(&tree).unwrap_err().what, "a leaf hash");
 }
 

@@ -332,7 +332,7 @@ struct World {
 
 fn entry(n: u64) -> Submission {
     let leaf = Bytes::from(format!("leaf {n}"));
-    Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms: Vec::new() }
+    Submission { identity: leaf_hash(&leaf), leaf: leaf.into(), extra: Bytes::new(), terms: Vec::new() }
 }
 
 impl World {

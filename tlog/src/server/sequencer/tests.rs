@@ -40,7 +40,7 @@ struct Running<S> {
 
 fn submission(n: u64) -> Submission {
     let leaf = Bytes::from(format!("leaf {n}"));
-    Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms: Vec::new() }
+    Submission { identity: leaf_hash(&leaf), leaf: leaf.into(), extra: Bytes::new(), terms: Vec::new() }
 }
 
 fn clock() -> Arc<FixedClock> {
@@ -110,7 +110,7 @@ impl<H: Home> Harness<H> {
         let now = log.head();
         for (submission, receipt) in &self.acknowledged {
             let entry = log.entry(receipt.index).await.unwrap().expect("an acknowledged entry is there");
-            assert_eq!((&entry.leaf, entry.time), (&submission.leaf, receipt.time));
+            assert_eq!((&entry.leaf, entry.time), (submission.leaf.bytes(), receipt.time));
             let promised = &receipt.head;
             verify_inclusion(
                 &receipt.leaf_hash,
@@ -121,7 +121,7 @@ impl<H: Home> Harness<H> {
             )
             .unwrap();
             let proof = log.inclusion_proof(receipt.index, now.size).await.unwrap();
-            verify_inclusion(&leaf_hash(&submission.leaf), receipt.index, now.size, &proof, &now.root)
+            verify_inclusion(&leaf_hash(submission.leaf.bytes()), receipt.index, now.size, &proof, &now.root)
                 .unwrap();
             assert_eq!(log.find(&submission.identity).await.unwrap(), Some(receipt.index));
         }

@@ -15,7 +15,8 @@ async fn face() -> (Router, RunningLog) {
     let running = RunningLog::start(None).await;
     let adds = (0..SIZE).map(|n| {
         let leaf = Bytes::from(format!("an entry that compresses well, number {n}"));
-        let submission = Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms: vec![] };
+        let submission =
+            Submission { identity: leaf_hash(&leaf), leaf: leaf.into(), extra: Bytes::new(), terms: vec![] };
         running.log.add(submission)
     });
     for added in futures::future::join_all(adds).await {

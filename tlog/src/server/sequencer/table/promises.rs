@@ -29,13 +29,13 @@ impl World {
         let now = log.head();
         for (submission, receipt) in &self.receipts {
             let (index, promised) = (receipt.index, &receipt.head);
-            let leaf = record_hash(&submission.leaf);
+            let leaf = record_hash(submission.leaf.bytes());
             let proof = all_theirs(&receipt.proof);
             if check_record(&proof, promised.size, theirs(&promised.root), index, leaf).is_err() {
                 broken.push(format!("the receipt of entry {index} proves nothing"));
             }
             let kept = log.entry(index).await.ok().flatten();
-            if kept.is_none_or(|kept| kept.leaf != submission.leaf || kept.time != receipt.time) {
+            if kept.is_none_or(|kept| kept.leaf != *submission.leaf.bytes() || kept.time != receipt.time) {
                 broken.push(format!("acknowledged entry {index} is lost or changed"));
                 continue;
             }

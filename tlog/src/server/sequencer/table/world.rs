@@ -44,7 +44,7 @@ pub(super) enum Sabotage {
 pub(super) fn entries(range: Range<u64>) -> Vec<Submission> {
     let entry = |n| {
         let leaf = Bytes::from(format!("leaf {n}"));
-        Submission { identity: leaf_hash(&leaf), leaf, extra: Bytes::new(), terms: Vec::new() }
+        Submission { identity: leaf_hash(&leaf), leaf: leaf.into(), extra: Bytes::new(), terms: Vec::new() }
     };
     range.map(entry).collect()
 }
