@@ -29,9 +29,28 @@ impl<'t> Block<'t> {
         }
         let (body, rest) = body.split_once(END)?;
         let rest = rest.strip_prefix(label)?.strip_prefix(DASHES)?;
-        let base64: String = body.split_ascii_whitespace().collect();
-        Some(Self { label, contents: STANDARD.decode(base64).ok()?, rest })
+        Some(Self { label, contents: STANDARD.decode(without_whitespace(body)).ok()?, rest })
     }
+
+    /// The label of the first block of `text`, which may be broken.
+    pub(crate) fn first_label(text: &str) -> Option<&str> {
+        Some(text[begin(text)? + BEGIN.len()..].split_once(DASHES)?.0)
+    }
+}
+
+/// Whole lines at once: a block is its base64 but for one byte in 65.
+fn without_whitespace(body: &str) -> Vec<u8> {
+    let mut base64 = Vec::with_capacity(body.len());
+    for line in body.split('\n') {
+        // No early end: so it is done for many bytes at once.
+        let odd = line.bytes().fold(false, |odd, byte| odd | byte.is_ascii_whitespace());
+        if odd {
+            base64.extend(line.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+        } else {
+            base64.extend_from_slice(line.as_bytes());
+        }
+    }
+    base64
 }
 
 /// Where the first `-----BEGIN ` at the start of a line is.
@@ -42,7 +61,12 @@ fn begin(text: &str) -> Option<usize> {
 /// A block with 64-character lines and a final newline.
 pub(crate) fn encode(label: &str, contents: &[u8]) -> String {
     let base64 = STANDARD.encode(contents);
-    let mut text = format!("{BEGIN}{label}{DASHES}\n");
+    let frame = BEGIN.len() + END.len() + 2 * (label.len() + DASHES.len() + 1);
+    let mut text = String::with_capacity(frame + base64.len() + base64.len().div_ceil(64));
+    text.push_str(BEGIN);
+    text.push_str(label);
+    text.push_str(DASHES);
+    text.push('\n');
     let mut rest = base64.as_str();
     while !rest.is_empty() {
         let (line, tail) = rest.split_at(rest.len().min(64));
@@ -77,6 +101,22 @@ mod tests {
         let text = format!("junk\n{}tail", encode("A", b"a"));
         let block = Block::first(&text).unwrap();
         assert_eq!((block.contents.as_slice(), block.rest), (&b"a"[..], "\ntail"));
+    }
+
+    #[test]
+    fn the_room_for_a_block_is_what_it_takes() {
+        for length in [0, 1, 48, 49, 2000] {
+            let text = encode("THING", &vec![7; length]);
+            assert_eq!(text.capacity(), text.len(), "{length}");
+        }
+    }
+
+    #[test]
+    fn whitespace_of_any_sort_may_stand_in_the_base64() {
+        let text = "-----BEGIN A-----\r\nYW\x0cFh\r\n \tYWFh \n\n-----END A-----";
+        assert_eq!(Block::first(text).unwrap().contents, b"aaaaaa");
+        assert_eq!(Block::first_label(text), Some("A"));
+        assert!(Block::first("-----BEGIN A-----\nYW\x0bFh\n-----END A-----").is_none(), "vertical tab");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! What Rekor tolerates is tolerated, down to the byte that ends in the leaf: clients compare leaves.
 
 mod algorithms;
+mod canonical;
 mod dsse;
 mod envelope;
 mod field;
@@ -18,8 +19,9 @@ mod verifier;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
+use self::canonical::canonical;
 pub(crate) use self::envelope::pae;
 use self::field::Object;
 pub(crate) use self::terms::Terms;
@@ -100,7 +102,7 @@ impl CanonicalEntry {
         };
         let (index_keys, verifiers) = terms.into_parts();
         Ok(Self {
-            body: kind.leaf(&spec)?,
+            body: kind.leaf(spec)?,
             kind: kind.name(),
             api_version: kind.version(),
             index_keys,
@@ -144,14 +146,14 @@ impl Kind {
     }
 
     /// The RFC 8785 bytes of an entry of this kind.
-    fn leaf(self, spec: &Value) -> Result<Vec<u8>, EntryError> {
-        canonical(&json!({ "apiVersion": self.version(), "kind": self.name(), "spec": spec }))
+    fn leaf(self, spec: Value) -> Result<Vec<u8>, EntryError> {
+        // Not by `json!`, which copies what it is given.
+        let mut entry = Map::new();
+        entry.insert("apiVersion".to_owned(), self.version().into());
+        entry.insert("kind".to_owned(), self.name().into());
+        entry.insert("spec".to_owned(), spec);
+        canonical(&Value::Object(entry))
     }
-}
-
-fn canonical(json: &Value) -> Result<Vec<u8>, EntryError> {
-    serde_json_canonicalizer::to_vec(json)
-        .map_err(|e| EntryError::invalid(format!("error generating canonicalized entry: {e}")))
 }
 
 /// Kind and spec of an entry, proposed or stored.
@@ -248,7 +250,7 @@ impl Body {
             }
             Self::Intoto { .. } => return None,
         };
-        kind.leaf(&spec).ok()
+        kind.leaf(spec).ok()
     }
 }
 

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::field::Object;
 use super::{Body, EntryError, Terms, Verifier, algorithms};
@@ -54,13 +54,15 @@ pub(super) fn canonicalize(spec: &Object<'_>) -> Result<(Value, Terms), EntryErr
 
 /// The canonical spec; `value` is the digest in hex.
 pub(super) fn spec_of(algorithm: HashAlgorithm, value: &str, signature: &[u8], verifier: &Verifier) -> Value {
-    json!({
+    // Not by `json!` alone, which copies what it is given: most of an entry is this key.
+    let mut key = Map::new();
+    key.insert("content".to_owned(), STANDARD.encode(verifier.to_pem()).into());
+    let mut spec = json!({
         "data": { "hash": { "algorithm": algorithm.name(), "value": value } },
-        "signature": {
-            "content": STANDARD.encode(signature),
-            "publicKey": { "content": STANDARD.encode(verifier.to_pem()) },
-        },
-    })
+        "signature": { "content": STANDARD.encode(signature) },
+    });
+    spec["signature"]["publicKey"] = Value::Object(key);
+    spec
 }
 
 /// Reads a stored spec.

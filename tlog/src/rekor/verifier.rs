@@ -23,11 +23,11 @@ impl Verifier {
         let text =
             std::str::from_utf8(pem).map_err(|_| EntryError::invalid("invalid public key: not PEM"))?;
         let text = text.trim();
-        let block =
-            Block::first(text).ok_or_else(|| EntryError::invalid("invalid public key: no PEM block"))?;
-        if block.label == "CERTIFICATE" {
+        if Block::first_label(text) == Some("CERTIFICATE") {
             return Self::from_certificates(text);
         }
+        let block =
+            Block::first(text).ok_or_else(|| EntryError::invalid("invalid public key: no PEM block"))?;
         if block.label != "PUBLIC KEY" || !block.rest.trim().is_empty() {
             return Err(EntryError::invalid(
                 "invalid public key: one PUBLIC KEY or CERTIFICATEs, and nothing after",

@@ -50,8 +50,10 @@ impl Body {
 
     /// The RFC 8785 bytes: what clients hash that make the leaf themselves.
     pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
+        // serde_json writes members as they are declared, which is RFC 8785's order below, and strings as it demands.
+        // There are no numbers. serde_json_canonicalizer makes the same bytes and copies them once for each level.
         let json = EntryJson::from(self);
-        serde_json_canonicalizer::to_vec(&json).map_err(|error| EntryError::Leaf(error.to_string()))
+        serde_json::to_vec(&json).map_err(|error| EntryError::Leaf(error.to_string()))
     }
 
     /// Parses a leaf. Only [`Body::encode`]'s bytes are one, so that no two parsers read different entries out of it.
@@ -74,6 +76,8 @@ impl Body {
         Ok(body)
     }
 }
+
+// Members are declared in ascending order of their names: `Body::encode` relies on it.
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

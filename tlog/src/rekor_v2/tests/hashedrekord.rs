@@ -52,6 +52,17 @@ fn the_known_request_makes_the_known_leaf() {
 }
 
 #[test]
+fn leaves_are_canonical_json_for_keys_and_certificates() {
+    let certified = Authority::root("Root", |_| {}).leaf(p256_signer("kav-signer").public_key(), |_| {});
+    let certified = json!({ "x509Certificate": { "rawBytes": b64(certified.der()) }, "keyDetails": P256 });
+    for request in [known(), with(VERIFIER, certified)] {
+        let body = add(&request).unwrap().body;
+        let json: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_vec(&json).unwrap(), body);
+    }
+}
+
+#[test]
 fn the_leaf_is_read_back() {
     let Body::HashedRekord { algorithm, digest, signature, verifier } =
         Body::parse(&add(&known()).unwrap().body).unwrap()
