@@ -2,6 +2,9 @@
 //!
 //! rcgen encodes the certificate; it takes extension contents as bytes, and these are those bytes.
 
+/// Most numbers of an object identifier that is encoded here; those in use have ten.
+const MAX_ARCS: usize = 32;
+
 /// A tag, a length in its shortest form, and the contents.
 pub(crate) fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
@@ -46,7 +49,7 @@ pub(crate) fn unsigned_integer(bytes: &[u8]) -> Vec<u8> {
 
 /// OBJECT IDENTIFIER from dotted text; `None` if it is not one.
 pub(crate) fn object_identifier(dotted: &str) -> Option<Vec<u8>> {
-    let arcs = arcs(dotted)?;
+    let arcs = Arcs::parse(dotted)?;
     let [first, second, rest @ ..] = arcs.as_slice() else { return None };
     let mut contents = base128(first.checked_mul(40)?.checked_add(*second)?);
     for arc in rest {
@@ -55,14 +58,36 @@ pub(crate) fn object_identifier(dotted: &str) -> Option<Vec<u8>> {
     Some(tlv(0x06, &contents))
 }
 
-/// The numbers of a dotted OID.
-pub(crate) fn arcs(dotted: &str) -> Option<Vec<u64>> {
-    // Long enough for every extension here; `collect` would begin with four and grow.
-    let mut arcs = Vec::with_capacity(12);
-    for arc in dotted.split('.') {
-        arcs.push(arc.parse().ok()?);
+/// The numbers of a dotted OID, without an allocation: a certificate has thirty.
+pub(crate) struct Arcs {
+    numbers: [u64; MAX_ARCS],
+    count: usize,
+}
+
+impl Arcs {
+    /// `None` if it is not one, or has more than [`MAX_ARCS`] numbers.
+    pub(crate) fn parse(dotted: &str) -> Option<Self> {
+        let mut arcs = Self { numbers: [0; MAX_ARCS], count: 0 };
+        for number in dotted.split('.') {
+            *arcs.numbers.get_mut(arcs.count)? = decimal(number)?;
+            arcs.count += 1;
+        }
+        Some(arcs)
     }
-    Some(arcs)
+
+    pub(crate) fn as_slice(&self) -> &[u64] {
+        &self.numbers[..self.count]
+    }
+}
+
+fn decimal(digits: &str) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.bytes().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 fn base128(mut value: u64) -> Vec<u8> {
@@ -102,6 +127,10 @@ mod tests {
         let fulcio = object_identifier("1.3.6.1.4.1.57264.1.7").unwrap();
         assert_eq!(fulcio[..], [6, 10, 0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 7]);
         assert_eq!(object_identifier("1"), None);
-        assert_eq!(object_identifier("1.x"), None);
+        let longest = vec!["1"; MAX_ARCS].join(".");
+        assert!(object_identifier(&longest).is_some());
+        for refused in ["1.x", "", "1..2", "1.+2", "1.18446744073709551616", &format!("{longest}.1")] {
+            assert_eq!(object_identifier(refused), None, "{refused}");
+        }
     }
 }

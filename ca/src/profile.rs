@@ -53,7 +53,7 @@ pub enum ProfileError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     /// Dotted OID.
-    pub oid: String,
+    pub oid: Cow<'static, str>,
     /// Criticality.
     pub critical: bool,
     /// Contents.
@@ -61,13 +61,14 @@ pub struct Extension {
 }
 
 impl Extension {
-    pub(crate) fn new(oid: &str, critical: bool, value: Vec<u8>) -> Self {
-        Self { oid: oid.to_owned(), critical, value }
+    pub(crate) fn new(oid: &'static str, critical: bool, value: Vec<u8>) -> Self {
+        Self { oid: Cow::Borrowed(oid), critical, value }
     }
 
     fn to_rcgen(&self) -> Result<CustomExtension, ProfileError> {
-        let arcs = der::arcs(&self.oid).ok_or_else(|| ProfileError::Name(self.oid.clone()))?;
-        let mut extension = CustomExtension::from_oid_content(&arcs, self.value.clone());
+        let refused = || ProfileError::Name(self.oid.clone().into_owned());
+        let arcs = der::Arcs::parse(&self.oid).ok_or_else(refused)?;
+        let mut extension = CustomExtension::from_oid_content(arcs.as_slice(), self.value.clone());
         extension.set_criticality(self.critical);
         Ok(extension)
     }
@@ -111,8 +112,8 @@ impl Leaf {
         extensions.push(subject_alternative_name(&principal.subject)?);
         extensions.extend(principal.extensions.iter().filter_map(|(number, value)| {
             let definition = fulcio::definition(*number)?;
-            let oid = format!("{}{number}", oid::FULCIO);
-            Some(Extension::new(&oid, false, fulcio::encode(definition, value)))
+            let oid = fulcio::object_identifier(*number)?;
+            Some(Extension::new(oid, false, fulcio::encode(definition, value)))
         }));
         Ok(Self { serial: serial()?, not_before: now, public_key: public_key.clone(), extensions })
     }

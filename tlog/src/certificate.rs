@@ -6,6 +6,7 @@
 mod parse;
 mod tbs;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ impl SubjectName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     /// OID, dotted.
-    pub oid: String,
+    pub oid: Cow<'static, str>,
     /// Criticality.
     pub critical: bool,
     /// Contents of the `extnValue` OCTET STRING.

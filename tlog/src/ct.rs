@@ -113,20 +113,26 @@ impl Entry {
 
     /// SHA-256 over type, issuer and certificate without the time: the identity by which a log finds duplicates.
     pub fn identity(&self) -> Hash {
-        let mut writer = tls::Writer::default();
+        let mut writer = tls::Writer::with_capacity(self.room());
         self.write(&mut writer);
         Hash::digest(&writer.0)
     }
 
     /// Version, `kind`, time, entry and extensions: both the leaf and what an SCT signs are this.
     fn timestamped(&self, kind: u8, at: Timestamp, extensions: &[u8]) -> Vec<u8> {
-        let mut writer = tls::Writer::default();
+        let mut writer = tls::Writer::with_capacity(self.room() + extensions.len());
         writer.u8(V1);
         writer.u8(kind);
         writer.u64(at.millis());
         self.write(&mut writer);
         writer.vector16(extensions);
         writer.0
+    }
+
+    /// Bytes that its encodings do not exceed, but for extensions: the fields beside the certificate are 49.
+    fn room(&self) -> usize {
+        let (Self::X509(certificate) | Self::Precert { tbs: certificate, .. }) = self;
+        certificate.len() + 64
     }
 
     /// `LogEntryType` and the entry.

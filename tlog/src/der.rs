@@ -3,7 +3,13 @@
 //! Invariant: the reader takes only definite, minimal lengths and single-byte tags, so a value that it accepts has one
 //! encoding and [`encode`] restores it.
 
+mod names;
+
+use std::borrow::Cow;
+
 use x509_parser::der_parser::Oid;
+
+pub(crate) use self::names::FULCIO;
 
 pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
@@ -97,19 +103,15 @@ pub(crate) fn positive(contents: &[u8]) -> Option<&[u8]> {
 
 /// The contents of an OBJECT IDENTIFIER as dotted text. x509-parser's own text counts in big integers, which made it a
 /// seventh of the cost of a certificate; it is asked only where an arc is larger than any that is in use.
-pub(crate) fn dotted(contents: &[u8]) -> String {
-    let mut text = String::with_capacity(4 * contents.len());
-    dotted_into(contents, &mut text);
-    text
-}
-
-/// As [`dotted`], in place of what `text` held: whoever looks for one of many needs no text of each.
-pub(crate) fn dotted_into(contents: &[u8], text: &mut String) {
-    text.clear();
-    if small_arcs(contents, text).is_none() {
-        text.clear();
-        text.push_str(&Oid::new(contents.into()).to_id_string());
+pub(crate) fn dotted(contents: &[u8]) -> Cow<'static, str> {
+    if let Some(known) = names::of(contents) {
+        return Cow::Borrowed(known);
     }
+    let mut text = String::with_capacity(4 * contents.len());
+    if small_arcs(contents, &mut text).is_none() {
+        text = Oid::new(contents.into()).to_id_string();
+    }
+    Cow::Owned(text)
 }
 
 fn small_arcs(contents: &[u8], text: &mut String) -> Option<()> {
@@ -194,14 +196,15 @@ mod tests {
             (&[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3], "1.3.6.1.4.1.11129.2.4.3"),
         ];
         for (contents, text) in known {
-            let mut written = "what was there before".to_owned();
-            dotted_into(contents, &mut written);
-            assert_eq!(written, text);
+            assert_eq!(dotted(contents), text);
         }
         let mut strange: Vec<Vec<u8>> =
             (0..=255).flat_map(|b| [vec![b], vec![b, 1], vec![0x2b, b, 1]]).collect();
         strange.extend((0..=255).map(|b| vec![0x2b, 0x8f, 0xff, 0xff, 0xff, b]));
         strange.extend((0..=255).map(|b| vec![0x2b, 0x90, 0x80, 0x80, 0x80, b]));
+        strange.extend((0..=255).map(|b| vec![0x55, 0x1d, b]));
+        strange.extend((0..=255).map(|b| vec![0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, b]));
+        strange.extend((0..=255).map(|b| vec![0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, b]));
         strange.extend([vec![0x2b, 0x80, 1], [vec![0x2b], vec![0xff; 30], vec![1]].concat()]);
         for contents in strange {
             let expected = Oid::new(contents.as_slice().into()).to_id_string();

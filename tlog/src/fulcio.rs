@@ -1,6 +1,6 @@
 //! Fulcio's certificate extensions, 1.3.6.1.4.1.57264.1.N. Source: fulcio `docs/oid-info.md`.
 
-use crate::certificate::{Certificate, oid};
+use crate::certificate::Certificate;
 use crate::der;
 
 /// How an extension's text is encoded inside `extnValue`.
@@ -72,6 +72,11 @@ const fn utf8(number: u8, name: &'static str, yaml_key: &'static str, json_key: 
     Definition { number, name, yaml_key, json_key, encoding: Encoding::Utf8String }
 }
 
+/// The object identifier of extension `number`, dotted; `None` above the highest number that is in use.
+pub fn object_identifier(number: u8) -> Option<&'static str> {
+    der::FULCIO.get(usize::from(number)).copied()
+}
+
 /// The definition of extension `number`.
 pub fn definition(number: u8) -> Option<&'static Definition> {
     EXTENSIONS.iter().find(|d| d.number == number)
@@ -88,7 +93,7 @@ pub fn encode(definition: &Definition, text: &str) -> Vec<u8> {
 /// The text of extension `number` in a certificate. Malformed counts as absent for [`Encoding::Utf8String`]; in
 /// [`Encoding::Raw`] every byte that is not UTF-8 becomes U+FFFD, which equals no expected text.
 pub fn read(certificate: &Certificate, number: u8) -> Option<String> {
-    let value = &certificate.extension(&format!("{}{number}", oid::FULCIO))?.value;
+    let value = &certificate.extension(object_identifier(number)?)?.value;
     match definition(number)?.encoding {
         Encoding::Raw => Some(String::from_utf8_lossy(value).into_owned()),
         Encoding::Utf8String => String::from_utf8(der::only(value, der::UTF8_STRING)?.to_vec()).ok(),
@@ -151,6 +156,10 @@ mod tests {
         assert_eq!(issuer(&leaf), Some(format!("8 {long}")));
         assert_eq!(read(&leaf, 7), None);
         assert_eq!(read(&leaf, 25), None);
+        for definition in EXTENSIONS {
+            let oid = format!("{}{}", crate::certificate::oid::FULCIO, definition.number);
+            assert_eq!(object_identifier(definition.number), Some(oid.as_str()));
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ async fn a_certificate_has_the_profile_of_the_specification() {
     assert_eq!(leaf.not_after().seconds(), leaf.not_before().seconds() + 600);
     assert_eq!(leaf.issuer_der(), issued.chain[1].subject_der());
 
-    let order: Vec<&str> = leaf.extensions().iter().map(|e| e.oid.as_str()).collect();
+    let order: Vec<&str> = leaf.extensions().iter().map(|e| &*e.oid).collect();
     let mut expected: Vec<String> =
         ["2.5.29.15", "2.5.29.37", "2.5.29.14", "2.5.29.35", "2.5.29.17"].map(String::from).into();
     // GitHub has no deployment environment in this token, so 23 is left out.
@@ -46,8 +46,7 @@ async fn a_certificate_has_the_profile_of_the_specification() {
     expected.push(oid::SCT_LIST.to_owned());
     assert_eq!(order, expected);
 
-    let critical: Vec<&str> =
-        leaf.extensions().iter().filter(|e| e.critical).map(|e| e.oid.as_str()).collect();
+    let critical: Vec<&str> = leaf.extensions().iter().filter(|e| e.critical).map(|e| &*e.oid).collect();
     assert_eq!(critical, ["2.5.29.15", "2.5.29.17"], "key usage and SAN");
     assert_eq!(leaf.extension("2.5.29.15").unwrap().value, [0x03, 0x02, 0x07, 0x80]);
     let code_signing = [0x30, 0x0a, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
@@ -98,7 +97,7 @@ async fn the_precertificate_is_poisoned_and_otherwise_the_certificate() {
     assert_eq!(seen[0].len(), 3, "the root is sent too");
     let precertificate = &seen[0][0];
     let poison = precertificate.extensions().last().unwrap();
-    assert_eq!((poison.oid.as_str(), poison.critical, &poison.value[..]), (oid::POISON, true, &[5, 0][..]));
+    assert_eq!((&*poison.oid, poison.critical, &poison.value[..]), (oid::POISON, true, &[5, 0][..]));
     assert_eq!(
         precertificate.tbs_without(&[oid::POISON]).unwrap(),
         issued.chain[0].tbs_without(&[oid::SCT_LIST]).unwrap(),

@@ -1,16 +1,19 @@
 //! From DER to the parts that [`Certificate`](super::Certificate) owns.
 //!
-//! x509-parser reads; what it leaves to its caller is decided here: no trailing bytes, no extension twice, an extension that
+//! x509-parser reads, and of the extensions only those that decide over trust; what it leaves to its caller is decided here: no trailing bytes, no extension twice, an extension that
 //! decides over trust must parse, the fields around the extensions are strict DER, and inner and outer signature algorithm are the same bytes.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use x509_parser::certificate::X509Certificate;
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::der_parser::Oid;
-use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
-use x509_parser::prelude::FromDer as _;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::{BasicConstraints, ExtendedKeyUsage, GeneralName, SubjectAlternativeName};
+use x509_parser::nom::Parser as _;
+use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use super::{CertificateError, Extension, MAX_CERTIFICATE, SubjectName, tbs};
@@ -106,7 +109,9 @@ pub(super) fn parts(der: &[u8]) -> Result<Parts, CertificateError> {
     if tbs::without(&der[tbs.clone()], &[]).as_deref() != Some(&der[tbs.clone()]) {
         return Err(malformed("the signed part is not DER"));
     }
-    let (_, parsed) = X509Certificate::from_der(der).map_err(|e| malformed(&e.to_string()))?;
+    // What most extensions hold is nobody's question here; of the others `known_extensions` asks.
+    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+    let (_, parsed) = parser.parse(der).map_err(|e| malformed(&e.to_string()))?;
     if parsed.signature_algorithm != parsed.tbs_certificate.signature {
         return Err(malformed("the signature algorithm differs inside and outside of the signed part"));
     }
@@ -136,7 +141,7 @@ pub(super) fn parts(der: &[u8]) -> Result<Parts, CertificateError> {
     })
 }
 
-fn dotted(oid: &Oid<'_>) -> String {
+fn dotted(oid: &Oid<'_>) -> Cow<'static, str> {
     der::dotted(oid.as_bytes())
 }
 
@@ -220,31 +225,34 @@ fn extensions(parsed: &X509Certificate<'_>) -> Result<Vec<Extension>, Certificat
     Ok(all)
 }
 
+/// Those of which an unreadable one makes the whole certificate unreadable: names, key usage, basic constraints,
+/// extended key usage.
 fn known_extensions(parsed: &X509Certificate<'_>) -> Result<Known, CertificateError> {
     let mut known = Known::default();
     for extension in parsed.extensions() {
-        match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(names) => {
-                if names.general_names.iter().any(is_broken) {
+        let oid = &*dotted(&extension.oid);
+        match oid {
+            "2.5.29.17" => {
+                let SubjectAlternativeName { general_names } = read(oid, extension.value)?;
+                if general_names.iter().any(is_broken) {
                     return Err(malformed("a subject alternative name cannot be read"));
                 }
-                known.names = names.general_names.iter().filter_map(subject_name).collect();
+                known.names = general_names.iter().filter_map(subject_name).collect();
             }
-            ParsedExtension::BasicConstraints(constraints) => {
+            "2.5.29.19" => {
+                let constraints: BasicConstraints = read(oid, extension.value)?;
                 known.is_ca = constraints.ca;
                 known.path_len = constraints.path_len_constraint.filter(|_| constraints.ca);
             }
-            ParsedExtension::KeyUsage(usage) => {
+            "2.5.29.15" => {
+                let usage: x509_parser::extensions::KeyUsage = read(oid, extension.value)?;
                 known.key_usage = Some(KeyUsage {
                     digital_signature: usage.digital_signature(),
                     sign_certificates: usage.key_cert_sign(),
                 });
             }
-            ParsedExtension::ExtendedKeyUsage(usages) => {
-                known.extended_key_usages = Some(extended_key_usages(usages));
-            }
-            ParsedExtension::ParseError { .. } if decides(&dotted(&extension.oid)) => {
-                return Err(malformed(&format!("extension {} cannot be read", extension.oid)));
+            "2.5.29.37" => {
+                known.extended_key_usages = Some(extended_key_usages(&read(oid, extension.value)?));
             }
             _ => {}
         }
@@ -252,10 +260,9 @@ fn known_extensions(parsed: &X509Certificate<'_>) -> Result<Known, CertificateEr
     Ok(known)
 }
 
-/// Whether an unreadable extension of this OID makes the whole certificate unreadable: names, key usage, basic
-/// constraints, extended key usage.
-fn decides(oid: &str) -> bool {
-    matches!(oid, "2.5.29.15" | "2.5.29.17" | "2.5.29.19" | "2.5.29.37")
+fn read<'v, T: FromDer<'v, X509Error>>(oid: &str, value: &'v [u8]) -> Result<T, CertificateError> {
+    let read = T::from_der(value).map_err(|_| malformed(&format!("extension {oid} cannot be read")))?;
+    Ok(read.1)
 }
 
 fn extended_key_usages(usages: &ExtendedKeyUsage<'_>) -> Vec<String> {
@@ -269,7 +276,7 @@ fn extended_key_usages(usages: &ExtendedKeyUsage<'_>) -> Vec<String> {
         (usages.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
     ];
     let named = named.into_iter().filter(|(listed, _)| *listed).map(|(_, oid)| oid.to_owned());
-    named.chain(usages.other.iter().map(dotted)).collect()
+    named.chain(usages.other.iter().map(|oid| dotted(oid).into_owned())).collect()
 }
 
 /// Whether this is an e-mail address, DNS name or URI that is none.
@@ -285,7 +292,7 @@ fn subject_name(name: &GeneralName<'_>) -> Option<SubjectName> {
         GeneralName::DNSName(text) => Some(SubjectName::Dns((*text).to_owned())),
         GeneralName::IPAddress(bytes) => address(bytes).map(SubjectName::Ip),
         GeneralName::OtherName(oid, value) => {
-            other_name(value).map(|value| SubjectName::Other { oid: dotted(oid), value })
+            other_name(value).map(|value| SubjectName::Other { oid: dotted(oid).into_owned(), value })
         }
         _ => None,
     }

@@ -22,15 +22,12 @@ pub(super) fn without(tbs: &[u8], oids: &[&str]) -> Option<Vec<u8>> {
 /// The `[3]` field again; empty if no extension is left, because an empty one is not allowed.
 fn remaining_extensions(field: &[u8], oids: &[&str]) -> Option<Vec<u8>> {
     let mut extensions = Reader::new(der::only(field, der::SEQUENCE)?);
-    let (mut kept, mut name) = (Vec::with_capacity(field.len()), String::new());
+    let mut kept = Vec::with_capacity(field.len());
     while !extensions.is_empty() {
         let extension = extensions.next().filter(|value| value.tag == der::SEQUENCE)?;
         let oid = Reader::new(extension.contents).expect(der::OID)?;
         // None to leave out is the question whether all of it is DER: then no names are needed.
-        if !oids.is_empty() {
-            der::dotted_into(oid, &mut name);
-        }
-        if !oids.contains(&name.as_str()) {
+        if oids.is_empty() || !oids.contains(&&*der::dotted(oid)) {
             kept.extend_from_slice(extension.whole);
         }
     }

@@ -5,6 +5,10 @@
 pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
+    /// With room for so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
     pub(super) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }

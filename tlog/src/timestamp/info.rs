@@ -118,7 +118,7 @@ fn milliseconds(fraction: &str) -> Option<u64> {
 }
 
 fn dotted(oid: &[u8]) -> Option<String> {
-    (1..=MAX_OID).contains(&oid.len()).then(|| der::dotted(oid))
+    (1..=MAX_OID).contains(&oid.len()).then(|| der::dotted(oid).into_owned())
 }
 
 #[cfg(test)]
