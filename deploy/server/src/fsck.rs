@@ -3,23 +3,20 @@
 //! Findings go to standard output, one line each with log, place, problem and remedy; progress goes to standard error,
 //! as a bar on a terminal and as a few lines elsewhere. Exit codes: 0 sound, 1 damage found, 2 could not be checked.
 
+mod progress;
+
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chancery_tlog::checkpoint::Checkpoint;
 use chancery_tlog::note::{KeyName, Note, NoteKey};
-use chancery_tlog::server::fsck::{
-    self, Finding, Leaves, Options, Remedy, Report, StateFile, Subject, Watch,
-};
+use chancery_tlog::server::fsck::{self, Finding, Leaves, Options, Remedy, Report, StateFile, Subject};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
+pub(crate) use self::progress::Progress;
 use crate::config::{Config, Dialect, EndedConfig, LogConfig};
 use crate::roles::{CHECKPOINTS, LogKey};
 
@@ -27,8 +24,6 @@ use crate::roles::{CHECKPOINTS, LogKey};
 const DAMAGED: u8 = 1;
 /// Something could not be checked.
 const UNCHECKED: u8 = 2;
-/// Time between two lines of progress where there is no terminal.
-const PAUSE: Duration = Duration::from_secs(10);
 
 /// What is checked, and how.
 #[derive(Args, Debug)]
@@ -211,60 +206,6 @@ pub(crate) fn text(log: &str, report: &Report) -> String {
 
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// A bar, or lines.
-pub(crate) struct Progress {
-    log: String,
-    bar: ProgressBar,
-    lines: Option<Mutex<Instant>>,
-}
-
-impl Progress {
-    /// For one log.
-    pub(crate) fn new(log: &str) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
-        let lines = (!terminal).then(|| Mutex::new(Instant::now()));
-        Self { log: log.to_owned(), bar, lines }
-    }
-
-    /// Leaves the terminal as it was.
-    pub(crate) fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn line(&self) -> String {
-        let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
-        format!("log `{}`: {} {done} of {total}", self.log, self.bar.message())
-    }
-}
-
-impl Watch for Progress {
-    fn begin(&self, what: &'static str, done: u64, total: u64) {
-        let template = "{prefix}: {msg} [{bar:30}] {human_pos}/{human_len} {per_sec} {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.progress_chars("=> "));
-        }
-        self.bar.reset();
-        self.bar.set_prefix(format!("log `{}`", self.log));
-        self.bar.set_message(what);
-        self.bar.set_length(total);
-        self.bar.set_position(done);
-        if self.lines.is_some() {
-            say(&self.line());
-        }
-    }
-
-    fn advance(&self, steps: u64) {
-        self.bar.inc(steps);
-        let Some(last) = &self.lines else { return };
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() >= PAUSE {
-            *last = Instant::now();
-            say(&self.line());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::algorithm::KeyDetails;
 use super::answer::KindVersion;
 use super::verifier::{Material, Verifier};
 use crate::certificate::Certificate;
-use crate::key::{HashAlgorithm, PublicKey};
+use crate::key::{HashAlgorithm, KeyError, PublicKey};
 use crate::merkle::Hash;
 
 /// An entry as its leaf states it: what a verifier compares with a bundle. Parsing verifies no signatures.
@@ -58,8 +58,13 @@ impl Body {
 
     /// Parses a leaf. Only [`Body::encode`]'s bytes are one, so that no two parsers read different entries out of it.
     pub fn parse(leaf: &[u8]) -> Result<Self, EntryError> {
+        Self::parse_with(leaf, &mut PublicKey::from_spki_der)
+    }
+
+    /// The same, with bare keys by `key`: whoever reads a whole log need not parse a key for each of its signatures.
+    pub(crate) fn parse_with(leaf: &[u8], key: &mut KeyReader<'_>) -> Result<Self, EntryError> {
         match canonical::read(leaf) {
-            Some(spec) => Self::try_from(spec).map_err(EntryError::Leaf),
+            Some(spec) => Self::from_spec(spec, key).map_err(EntryError::Leaf),
             None => Self::parse_any(leaf),
         }
     }
@@ -69,7 +74,7 @@ impl Body {
         let json: EntryJson<'_> =
             serde_json::from_slice(leaf).map_err(|error| EntryError::Leaf(error.to_string()))?;
         // Kind and version need no look: encoding again compares them.
-        let body = Self::try_from(json.spec).map_err(EntryError::Leaf)?;
+        let body = Self::from_spec(json.spec, &mut PublicKey::from_spki_der).map_err(EntryError::Leaf)?;
         if body.encode()? != leaf {
             return Err(EntryError::Leaf("not in canonical form (RFC 8785)".to_owned()));
         }
@@ -178,15 +183,16 @@ impl From<&Body> for EntryJson<'_> {
     }
 }
 
-impl TryFrom<SpecJson<'_>> for Body {
-    type Error = String;
+/// What makes a key of its SPKI.
+pub(crate) type KeyReader<'k> = dyn FnMut(&[u8]) -> Result<PublicKey, KeyError> + 'k;
 
-    fn try_from(spec: SpecJson<'_>) -> Result<Self, String> {
+impl Body {
+    fn from_spec(spec: SpecJson<'_>, key: &mut KeyReader<'_>) -> Result<Self, String> {
         match spec {
             SpecJson::HashedRekord(HashedRekordJson { data, signature }) => {
                 let algorithm = HashAlgorithm::from(data.algorithm);
                 let digest = decode(&data.digest)?;
-                let (signature, verifier) = signature.parse()?;
+                let (signature, verifier) = signature.parse(key)?;
                 if verifier.key_details().prehash() != Some(algorithm) || digest.len() != algorithm.len() {
                     return Err("digest, hash and keyDetails do not go together".to_owned());
                 }
@@ -195,8 +201,10 @@ impl TryFrom<SpecJson<'_>> for Body {
             SpecJson::Dsse(DsseJson { payload_hash, signatures }) => {
                 let payload_hash =
                     Hash::from_base64(&payload_hash.digest).map_err(|error| error.to_string())?;
-                let signatures =
-                    signatures.into_iter().map(SignatureJson::parse).collect::<Result<Vec<_>, _>>()?;
+                let signatures = signatures
+                    .into_iter()
+                    .map(|signature| signature.parse(key))
+                    .collect::<Result<Vec<_>, _>>()?;
                 if signatures.is_empty() || !signatures.is_sorted_by(|(a, _), (b, _)| a < b) {
                     return Err("signatures are not ascending, or missing".to_owned());
                 }
@@ -217,11 +225,11 @@ impl SignatureJson<'_> {
         Self { content: STANDARD.encode(signature).into(), verifier }
     }
 
-    fn parse(self) -> Result<(Vec<u8>, Verifier), String> {
+    fn parse(self, read_key: &mut KeyReader<'_>) -> Result<(Vec<u8>, Verifier), String> {
         let VerifierJson { key_details, public_key, x509_certificate } = self.verifier;
         let material = match (public_key, x509_certificate) {
             (Some(key), None) => {
-                let key = PublicKey::from_spki_der(&decode(&key.raw_bytes)?);
+                let key = read_key(&decode(&key.raw_bytes)?);
                 Material::Key(key.map_err(|error| error.to_string())?)
             }
             (None, Some(certificate)) => {

@@ -14,7 +14,7 @@ pub(super) const LEVELS: u8 = 16;
 /// Entries in a chunk.
 pub(super) const CHUNK: u64 = 1 << LEVELS;
 /// How often the watcher is told.
-const STEP: u64 = 1024;
+pub(super) const STEP: u64 = 1024;
 /// Pairs that are looked up at once.
 const LOOK_UPS: usize = 4096;
 

@@ -1,6 +1,6 @@
 //! What entries are found by: every entry by its identity and its terms, and nothing by anything else.
 
-use super::chunk::{CHUNK, Chunk};
+use super::chunk::{CHUNK, Chunk, STEP};
 use super::tally::{Key, Tally};
 use super::tree::chunk_of;
 use super::{Finding, MAX_FINDINGS, Remedy, Run, cause, finding};
@@ -16,12 +16,10 @@ pub(super) fn check(run: &Run<'_>, key: &Key, chunks: &[Chunk]) -> Vec<Finding> 
         terms.merge(&chunk.terms);
     }
     let parts: Vec<u16> = (0..512).collect();
-    run.watch.begin("index", 0, parts.len() as u64);
+    run.watch.begin("index rows", 0, run.snapshot.index_rows());
     let scanned = run.each(&parts, |part| {
         let [kind, start] = part.to_be_bytes();
-        let scanned = Part::scan(run, key, chunks, kind == 1, start);
-        run.watch.advance(1);
-        scanned
+        Part::scan(run, key, chunks, kind == 1, start)
     });
     let (mut stored_identities, mut stored_terms) = (Tally::default(), Tally::default());
     let mut findings = Vec::new();
@@ -85,8 +83,14 @@ impl Part {
         chunks: &[Chunk],
         rows: impl Iterator<Item = Scanned<(Hash, u64)>>,
     ) -> Scanned<()> {
+        let mut counted = 0;
         for row in rows {
             let (hash, index) = row?;
+            counted += 1;
+            if counted == STEP {
+                run.watch.advance(STEP);
+                counted = 0;
+            }
             if index >= run.head.size {
                 self.report(dangling(self.name(), &hash, index));
                 continue;
@@ -96,6 +100,7 @@ impl Part {
                 self.tally.add(key, &hash, index);
             }
         }
+        run.watch.advance(counted);
         Ok(())
     }
 

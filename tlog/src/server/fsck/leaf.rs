@@ -6,7 +6,7 @@ use x509_parser::prelude::{FromDer as _, TbsCertificate};
 
 use crate::certificate::Certificate;
 use crate::ct::Entry;
-use crate::key::{HashAlgorithm, PublicKey};
+use crate::key::{HashAlgorithm, KeyError, PublicKey};
 use crate::merkle::Hash;
 use crate::rekor::{self, Terms};
 use crate::rekor_v2::{self, Material};
@@ -76,7 +76,8 @@ impl Leaves {
                 })
             }
             Self::RekorV2 => {
-                let body = v2(&entry.leaf)?;
+                let body = rekor_v2::Body::parse_with(&entry.leaf, &mut |spki| keys.parse(spki));
+                let body = body.map_err(|error| error.to_string())?;
                 Ok(match &body {
                     rekor_v2::Body::HashedRekord { algorithm, digest, verifier, .. }
                         if let Material::Key(key) = verifier.material() =>
@@ -108,15 +109,38 @@ impl Leaves {
     }
 }
 
-/// Most keys that are known at once, some 200 bytes each.
+/// Most keys that are known at once, some KiB each.
 const KNOWN_KEYS: usize = 4096;
 
-/// Hashes of the terms that keys are found by: a build server signs thousands of entries with one key, and to hash its
-/// PEM and two terms each time takes as long as the leaf's own hash.
+/// Keys with the hashes of the terms that they are found by: a build server signs thousands of entries with one key. To
+/// ask each time whether its point is on the curve, and to hash its PEM and two terms, takes longer than the leaf's hash.
 #[derive(Default)]
-pub(super) struct KnownKeys(HashMap<Vec<u8>, [Hash; 2]>);
+pub(super) struct KnownKeys(HashMap<Vec<u8>, Known>);
+
+struct Known {
+    key: PublicKey,
+    /// Once they were asked for.
+    terms: Option<[Hash; 2]>,
+}
 
 impl KnownKeys {
+    /// As [`PublicKey::from_spki_der`].
+    fn parse(&mut self, spki: &[u8]) -> Result<PublicKey, KeyError> {
+        if let Some(known) = self.0.get(spki) {
+            return Ok(known.key.clone());
+        }
+        let key = PublicKey::from_spki_der(spki)?;
+        self.remember(Known { key: key.clone(), terms: None });
+        Ok(key)
+    }
+
+    fn remember(&mut self, known: Known) {
+        if self.0.len() >= KNOWN_KEYS {
+            self.0.clear();
+        }
+        self.0.insert(known.key.spki_der().to_vec(), known);
+    }
+
     /// What follows from a digest that was signed by a bare key.
     fn meaning(&mut self, key: &PublicKey, algorithm: HashAlgorithm, digest: &[u8]) -> Meaning {
         let mut term = format!("{}:", algorithm.name()).into_bytes();
@@ -135,15 +159,12 @@ impl KnownKeys {
     }
 
     fn terms(&mut self, key: &PublicKey) -> [Hash; 2] {
-        if let Some(known) = self.0.get(key.spki_der()) {
+        if let Some(Known { terms: Some(known), .. }) = self.0.get(key.spki_der()) {
             return *known;
         }
         let hash = rekor::Verifier::Key(key.clone()).pem_hash().to_hex();
         let terms = [hash.clone(), format!("sha256:{hash}")].map(|term| Hash::digest(term.as_bytes()));
-        if self.0.len() >= KNOWN_KEYS {
-            self.0.clear();
-        }
-        self.0.insert(key.spki_der().to_vec(), terms);
+        self.remember(Known { key: key.clone(), terms: Some(terms) });
         terms
     }
 }

@@ -103,6 +103,15 @@ impl Snapshot {
         })
     }
 
+    /// How many rows both indexes have together, about.
+    pub(in crate::server) fn index_rows(&self) -> u64 {
+        let rows = |name| {
+            let family = self.family(name).ok()?;
+            self.db.property_int_value_cf(family, rocksdb::properties::ESTIMATE_NUM_KEYS).ok()?
+        };
+        [LEAF, INDEX].into_iter().filter_map(rows).sum()
+    }
+
     pub(in crate::server) fn entry(&self, index: u64) -> Scanned<Option<StoredEntry>> {
         self.get(ENTRY, &index.to_be_bytes())?.map(|bytes| decode_entry(bytes.into())).transpose()
     }
