@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use chancery_tlog::clock::{Clock as _, SystemClock};
 use chancery_tlog::server::log::Submission;
 use chancery_tlog::server::round::{Face, Tree, restore};
-use chancery_tlog::server::store::{Head, Rocks};
+use chancery_tlog::server::store::{Head, Rocks, Store as _};
 
 use self::entries::Entries;
 use self::instance::FilledLog;
@@ -73,6 +73,7 @@ pub(crate) async fn fill(folder: &Path, name: &str, size: u64, tell: impl Fn(&st
         }
     }
     ensure!(head.size == size.max(BORN), "only {} of {size} entries could be made", head.size);
+    store.settle().await?;
     drop(store);
     Ok(Filled { size: head.size, took: started.elapsed(), bytes: bytes_of(&log.store)? })
 }

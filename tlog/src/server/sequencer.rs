@@ -50,7 +50,10 @@ impl Sequencer {
             // Submitters that the last round woke get to the pool before this one is drawn: without it 256 writers
             // would alternate between batches of 1 and of 255.
             tokio::task::yield_now().await;
-            let Some(draft) = self.shared.pool.next(&shutdown).await else { return Ok(()) };
+            let Some(draft) = self.shared.pool.next(&shutdown).await else {
+                self.settle().await;
+                return Ok(());
+            };
             let identities: Vec<Hash> = draft.submissions.iter().map(|s| s.identity).collect();
             let (started, shared) = (Instant::now(), identities.len() > 1);
             let ended = self.round(draft).await;
@@ -64,6 +67,13 @@ impl Sequencer {
             if shared && !interval.is_zero() && !self.shared.pool.fills_a_batch() {
                 tokio::time::sleep_until(started + interval).await;
             }
+        }
+    }
+
+    /// For a quick start. Only after a stop in order: where the outcome of a commit is unknown, nothing is touched.
+    async fn settle(&self) {
+        if let Err(error) = self.shared.store.settle().await {
+            tracing::warn!(log = self.face.origin().as_str(), %error, "the next start will take longer");
         }
     }
 

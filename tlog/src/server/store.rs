@@ -179,6 +179,12 @@ pub trait Store: Send + Sync {
     /// The newest `limit` entries with this search term, in ascending order.
     async fn search(&self, term: &str, limit: usize) -> Result<Vec<u64>, StoreError>;
 
+    /// Puts in order what a stop leaves behind, so that the next start has less to do. Called when no more commits come.
+    /// Promises nothing: everything committed is durable without it.
+    async fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How long the last commit's append and sync took, of all that a commit does; `None` if that is not known. For the
     /// metrics of the one sequencer.
     fn last_sync(&self) -> Option<Duration> {

@@ -32,6 +32,30 @@ fn the_disk_says_how_much_is_free() {
     assert!(OnDisk::new().open().free_bytes().unwrap().is_some_and(|free| free > 0));
 }
 
+#[tokio::test]
+async fn a_settled_store_leaves_nothing_in_its_write_ahead_log() {
+    let home = OnDisk::new();
+    let in_log = || {
+        let files = fs::read_dir(home.path()).unwrap().map(Result::unwrap);
+        let logs = files.filter(|file| file.path().extension().is_some_and(|e| e == "log"));
+        logs.map(|file| file.metadata().unwrap().len()).sum::<u64>()
+    };
+    let (heads, _) = three_commits(&home).await;
+    assert!(in_log() > 0, "without settling they stay there");
+    let store = home.open();
+    store.settle().await.unwrap();
+    assert_eq!(store.open().await.unwrap().as_ref(), heads.last());
+    let step = Step::new(3, 1);
+    step.commit(&store, heads.last()).await.unwrap();
+    assert!(in_log() > 0, "and it can be gone on with");
+    store.settle().await.unwrap();
+    drop(store);
+    assert_eq!(in_log(), 0);
+    let again = home.open();
+    assert_eq!(again.open().await.unwrap().as_ref(), Some(&step.head));
+    assert_eq!(again.entries(0..9).await.unwrap().len(), 4);
+}
+
 /// Three commits in the write-ahead log, and the file that has them.
 async fn three_commits(home: &OnDisk) -> (Vec<Head>, PathBuf) {
     let mut heads = Vec::new();
