@@ -34,6 +34,10 @@ pub(crate) struct SignArguments {
     /// Public key of the online key from now on, such as of `openssl pkey -in keys/tuf.key -pubout`
     #[arg(long, value_name = "FILE")]
     online_key: Option<PathBuf>,
+    /// Sign anew although nothing has changed: after `restore`, as often as was signed since that backup was made, because
+    /// clients refuse versions below those that they have seen
+    #[arg(long)]
+    renew: bool,
     /// File of mode 0600 with the passphrase of the offline keys
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -54,6 +58,7 @@ pub(crate) fn sign(arguments: &SignArguments) -> anyhow::Result<()> {
         new_key: new_key.as_ref().map(|key| key as &dyn Signer),
         online,
         files: targets::from_folder(&dir.join("trust"))?,
+        renew: arguments.renew,
         now: SystemClock.now(),
     };
     let done = ceremony.perform(&folder)?;
@@ -106,6 +111,8 @@ pub(super) struct Ceremony<'c> {
     pub(super) online: Option<PublicKey>,
     /// The targets from now on.
     pub(super) files: Vec<TargetFile>,
+    /// Whether to sign what has not changed, too.
+    pub(super) renew: bool,
     /// When it takes place.
     pub(super) now: Timestamp,
 }
@@ -168,7 +175,7 @@ impl Ceremony<'_> {
     }
 
     fn is_due(&self, end: Timestamp) -> bool {
-        self.now.plus(OFFLINE_LIFE / 2) >= end
+        self.renew || self.now.plus(OFFLINE_LIFE / 2) >= end
     }
 }
 

@@ -84,7 +84,8 @@ impl World {
 
     fn ceremony(&self, trusted_root: &str) -> Ceremony<'_> {
         let files = targets::from_documents(&documents(trusted_root)).unwrap();
-        Ceremony { key: &*self.offline, new_key: None, online: None, files, now: self.clock.now() }
+        let now = self.clock.now();
+        Ceremony { key: &*self.offline, new_key: None, online: None, files, renew: false, now }
     }
 
     fn perform(&self, ceremony: &Ceremony<'_>) -> Vec<String> {
@@ -258,6 +259,26 @@ async fn a_folder_from_a_backup_is_not_older_than_what_clients_saw() {
     world.folder().write("timestamp.json", &backup).unwrap();
     world.clock.advance(Duration::from_mins(1));
     client.visit(router(&world.start())).await.unwrap();
+}
+
+#[tokio::test]
+async fn targets_from_a_backup_are_signed_anew_for_clients_that_saw_newer_ones() {
+    let world = World::new();
+    let client = Client::pinning(world.read("1.root.json"));
+    let publisher = world.start();
+    world.perform(&world.ceremony("second"));
+    publisher.refresh().unwrap();
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"second");
+
+    std::fs::remove_file(world.folder().path().join("2.targets.json")).unwrap();
+    world.clock.advance(Duration::from_mins(1));
+    let restored = world.start();
+    client.visit(router(&restored)).await.unwrap_err();
+    assert_eq!(world.perform(&world.ceremony("first")), Vec::<String>::new());
+    world.perform(&Ceremony { renew: true, ..world.ceremony("first") });
+    world.clock.advance(Duration::from_mins(1));
+    restored.refresh().unwrap();
+    assert_eq!(client.target(&restored, "trusted_root.json").await, b"first");
 }
 
 #[tokio::test]
