@@ -73,7 +73,7 @@ pub(crate) enum Command {
         /// Name of the log
         #[arg(long, value_name = "NAME", default_value = "rekor-v2")]
         log: String,
-        /// Entries that it has afterwards; 10 million take some 8 GB
+        /// Entries that it has afterwards; 10 million take some 5 GB
         #[arg(long, value_name = "COUNT")]
         entries: u64,
     },
