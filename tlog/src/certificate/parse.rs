@@ -1,7 +1,8 @@
 //! From DER to the parts that [`Certificate`](super::Certificate) owns.
 //!
-//! x509-parser reads, and of the extensions only those that decide over trust; what it leaves to its caller is decided here: no trailing bytes, no extension twice, an extension that
-//! decides over trust must parse, the fields around the extensions are strict DER, and inner and outer signature algorithm are the same bytes.
+//! x509-parser reads, and of the extensions only those that decide over trust; what it leaves to its caller is decided
+//! here: no trailing bytes, no extension twice, an extension that decides over trust must parse, the fields around the
+//! extensions are strict DER, and inner and outer signature algorithm are the same bytes.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -9,6 +9,7 @@ impl Writer {
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Self(Vec::with_capacity(bytes))
     }
+
     pub(super) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
