@@ -4,14 +4,20 @@
 //! reveals sizes and hashes and is for anyone. The sealed one (entry bundles, entries, search) holds repository names
 //! and e-mail addresses: each of its routes is mounted through a [`Gate`].
 //!
-//! Invariant: behind a closed gate no handler runs before a [`Readers`] has admitted the request, and no answer may be
-//! kept by a shared cache.
+//! Invariant: behind a closed gate no handler runs before a [`Readers`] has admitted the request, no answer
+//! may be kept by a shared cache, and none may be read by a web page whose origin is not in the
+//! configuration. Functions that return entries require a [`Permit`], which only the gate creates.
 
 mod certificates;
+mod permit;
 mod tokens;
+mod waiting;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::{Request, State};
@@ -25,8 +31,13 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use metrics::Counter;
 
 pub use self::certificates::{CertificateReaders, ClientCertificate};
+pub use self::permit::Permit;
 pub use self::tokens::{TokenFileError, TokenReaders, new_token};
+use self::waiting::Waiting;
+use super::cors::{self, Origins};
+use super::layers::Peer;
 use super::metrics::Counters;
+use super::rate;
 use super::reply::Problem;
 
 /// What nobody else may keep, and the reader neither.
@@ -37,14 +48,22 @@ const NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 pub struct Credentials {
     token: Option<String>,
     certificate: Option<ClientCertificate>,
+    address: Option<IpAddr>,
 }
 
 impl Credentials {
     fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<Peer>();
         Self {
             token: token(request.headers()),
             certificate: request.extensions().get::<ClientCertificate>().cloned(),
+            address: peer.map(|peer| rate::network(peer.client(request.headers()))),
         }
+    }
+
+    /// The client's address, or its network. It proves nothing: it is what limits count by.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// What stands in `Authorization`: the token of `Bearer`, or the password of `Basic`, whose user name is not
@@ -99,10 +118,12 @@ pub enum Denied {
     Forbidden,
     /// It cannot be judged at this time.
     Unavailable,
+    /// Too many requests of its address wait for a judgement.
+    TooMany,
 }
 
 impl Denied {
-    const REASONS: [&'static str; 4] = ["missing", "invalid", "forbidden", "unavailable"];
+    const REASONS: [&'static str; 5] = ["missing", "invalid", "forbidden", "unavailable", "too_many"];
 
     /// As a metric label: a closed set.
     fn reason(self) -> &'static str {
@@ -111,6 +132,7 @@ impl Denied {
             Self::Invalid => "invalid",
             Self::Forbidden => "forbidden",
             Self::Unavailable => "unavailable",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -130,40 +152,68 @@ pub trait Readers: Send + Sync {
 
 /// What stands before the routes of the sealed zone.
 #[derive(Clone, Default)]
-pub struct Gate(Option<Arc<Guard>>);
+pub struct Gate {
+    /// `None` for an open gate.
+    guard: Option<Arc<Guard>>,
+    /// Origins whose web pages may read responses.
+    origins: Origins,
+}
 
 /// Readers, and the count of who was and was not one.
 struct Guard {
     readers: Arc<dyn Readers>,
+    waiting: Waiting,
     admitted: Counter,
     refusals: Counters,
+}
+
+impl Guard {
+    /// Judges credentials. A judgement that cannot be given at once needs a place to wait for it.
+    async fn judge(&self, credentials: Credentials) -> Result<Reader, Denied> {
+        let address = credentials.address;
+        let mut judging = self.readers.admit(credentials);
+        if let Poll::Ready(judged) = futures::poll!(&mut judging) {
+            return judged;
+        }
+        let _place = self.waiting.join(address).ok_or(Denied::TooMany)?;
+        judging.await
+    }
 }
 
 impl Gate {
     /// No gate: whoever reaches the listener reads everything.
     pub fn open() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// Only `readers` read.
     pub fn closed(readers: Arc<dyn Readers>) -> Self {
         let refusals = Counters::new("chancery_access_refusals_total", "reason", &Denied::REASONS);
         let admitted = metrics::counter!("chancery_access_admitted_total");
-        Self(Some(Arc::new(Guard { readers, admitted, refusals })))
+        let guard = Guard { readers, waiting: Waiting::default(), admitted, refusals };
+        Self { guard: Some(Arc::new(guard)), ..Self::default() }
+    }
+
+    /// Allows web pages of these origins to read responses from behind the gate. The default allows none,
+    /// even for an open gate, because a request from a browser is not always sent on behalf of its user.
+    #[must_use]
+    pub fn for_pages_of(self, origins: Origins) -> Self {
+        Self { origins, ..self }
     }
 
     /// Whether anyone may read.
     pub fn is_open(&self) -> bool {
-        self.0.is_none()
+        self.guard.is_none()
     }
 
     /// Puts the gate before the methods that `routes` has so far; those that are added later are not behind it, so
     /// that the write of a path can stay beside its sealed read.
     pub fn before<S: Clone + Send + Sync + 'static>(&self, routes: MethodRouter<S>) -> MethodRouter<S> {
-        match &self.0 {
-            None => routes,
+        let routes = match &self.guard {
+            None => routes.route_layer(Permit::everyone()),
             Some(guard) => routes.route_layer(from_fn_with_state(Arc::clone(guard), pass)),
-        }
+        };
+        cors::listed(&self.origins, routes)
     }
 }
 
@@ -173,10 +223,11 @@ impl fmt::Debug for Gate {
     }
 }
 
-async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.readers.admit(Credentials::of(&request)).await {
+async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let mut response = match guard.judge(Credentials::of(&request)).await {
         Ok(reader) => {
             guard.admitted.increment(1);
+            Permit::grant(&mut request);
             let mut response = next.run(request).await;
             // For the access log.
             response.extensions_mut().insert(reader);
@@ -208,7 +259,11 @@ fn refusal(readers: &dyn Readers, denied: Denied) -> Response {
         ),
         Denied::Unavailable => {
             let message = "the credentials cannot be verified at this time, try again";
-            return Problem::busy(message, std::time::Duration::from_secs(2)).into_response();
+            return Problem::busy(message, Duration::from_secs(2)).into_response();
+        }
+        Denied::TooMany => {
+            let message = "too many credentials of this address are being verified, try again";
+            return Problem::too_many(message, Duration::from_secs(2)).into_response();
         }
     };
     let mut response = Problem::new(status, message).into_response();

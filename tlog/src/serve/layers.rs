@@ -1,107 +1,161 @@
-//! What stands between the socket and every handler, outermost first: request id, access log and metrics; room for the
-//! request; panics; the time limit; the body, received whole; and the line before the cores.
+//! What stands between the socket and every handler, outermost first: request id, access log and metrics; the
+//! client's rate and the line before the cores; panics; the body, received whole on account of its client; a
+//! place for the complete request; the time limit; and a turn in the line.
 //!
 //! One place per concern: handlers neither log requests nor count them, and none reads from the network. All of it is
 //! one layer of axum's, because each layer costs every request a boxed future and a copy of what it stands around.
 
+mod body;
 mod id;
 mod observe;
+mod refuse;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
-use bytes::{Bytes, BytesMut};
+use axum::response::Response;
 use futures::FutureExt as _;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::BodyExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use http::{HeaderMap, Method};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::body::{Bounds, Received};
 use self::id::REQUEST_ID;
 pub use self::id::RequestId;
 use self::observe::{Access, Busy, Meters};
+use self::refuse::Refusal;
+use super::forwarded::Forwarding;
 use super::health;
-use super::line::Line;
-use super::reply::Problem;
-use super::settings::Limits;
+use super::line::{Line, Waits};
+use super::listener::Usage;
+use super::offload::{Alarm, Elsewhere, InWork, LARGE, cores};
+use super::rate::{self, Addresses, Effective, Kind};
+use super::routes::Routes;
+use super::settings::{GRPC_PREFIX, Limits};
+use super::shares::{Full, Occupancy, Reading, ReceivedBytes, Share, Shares, Writing};
+use super::target::{self, Hosts};
 
-/// A refused body is read and thrown away up to this many times the limit, so that the client gets to read the
-/// answer instead of a reset connection.
-const DRAIN_FACTOR: usize = 4;
-/// Room that is made for a body before it has come; a client can announce more than it sends.
-const ROOM: usize = 64 * 1024;
-/// What a client is told to wait when there is too much to do. The line before the cores is shorter than that.
-const BUSY: Duration = Duration::from_secs(1);
-/// One in so many slots is kept for reads, however many writes there are.
-const FOR_READS: usize = 8;
+/// The line before the cores. Long enough for a burst of a thousand certificates on one core, short against
+/// the five seconds that sigstore-js gives a whole request.
+const SMALL: Waits = Waits { patience: Duration::from_millis(500), limit: Duration::from_secs(2) };
+/// The line of large requests, each of which computes for up to a fifth of a second.
+const BIG: Waits = Waits { patience: Duration::from_secs(2), limit: Duration::from_secs(4) };
 /// The orchestrator's question over gRPC.
 const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// Who sent a request, as an extension of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The other end of the connection.
     pub socket: SocketAddr,
-    /// Whether that is a proxy whose `X-Forwarded-For` may be believed.
-    pub proxy: bool,
+    /// Rules for finding the client's address, if the listener is behind a proxy.
+    pub proxy: Option<Arc<Forwarding>>,
+    /// The connection, for the progress of its reader.
+    pub(super) usage: Option<Arc<Usage>>,
 }
 
 impl Peer {
-    /// The client's address: behind a proxy the last `X-Forwarded-For` entry, the one that our proxy wrote.
+    /// The client's address.
     pub fn client(&self, headers: &HeaderMap) -> IpAddr {
-        let forwarded = || {
-            let value = headers.get_all("x-forwarded-for").iter().next_back()?;
-            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-        };
-        let forwarded = if self.proxy { forwarded() } else { None };
-        forwarded.unwrap_or_else(|| self.socket.ip().to_canonical())
+        let direct = self.socket.ip().to_canonical();
+        self.proxy.as_ref().map_or(direct, |proxy| proxy.client(direct, headers))
     }
+}
+
+/// What is put around a router.
+pub(super) struct Around {
+    pub(super) limits: Limits,
+    pub(super) rates: Effective,
+    /// Accepted hosts; `None` accepts any.
+    pub(super) hosts: Option<Hosts>,
+    pub(super) occupancy: Occupancy,
+    /// Cancelled when the server is told to stop.
+    pub(super) stop: CancellationToken,
 }
 
 /// What the layers need to know.
 struct Chassis {
     limits: Limits,
-    /// One for every request.
-    slots: Semaphore,
-    /// One more for those that compute.
-    workplaces: Semaphore,
+    addresses: Addresses,
+    /// Accepted hosts; `None` accepts any.
+    hosts: Option<Hosts>,
+    shares: Arc<Shares>,
     line: Line,
+    /// Of requests that are too large to compute on an async thread.
+    large: Line,
+    /// Those of them that have begun and go on.
+    large_again: Arc<Semaphore>,
     meters: Arc<Meters>,
+    stop: CancellationToken,
 }
 
-/// What a request holds while it is in work.
-struct Admitted<'c> {
-    /// Whether it stands in line for a core.
+/// What the chassis needs to know of a request.
+struct Asked {
+    kind: Kind,
+    /// Whether it asks for something to be made or stored; the rest are reads, which are quick and wait for
+    /// nothing.
     computes: bool,
-    _slot: Option<SemaphorePermit<'c>>,
-    _workplace: Option<SemaphorePermit<'c>>,
+    /// Whether it announces a body that is too large to compute on an async thread.
+    large: bool,
+    grpc: bool,
+    /// The client, or its network; none if clients cannot be told apart.
+    address: Option<IpAddr>,
+    /// What the client may hold.
+    share: Share,
+    usage: Option<Arc<Usage>>,
 }
 
-/// Puts all layers around `router`. Called on the runtime that will serve it.
-pub(super) fn around(router: Router, limits: &Limits) -> Router {
-    let chassis = Arc::new(Chassis::new(limits.clone()));
-    // axum's own limit is half of ours, and answers in text.
-    router.layer((from_fn_with_state(chassis, answer), DefaultBodyLimit::disable()))
+/// What a complete request holds of the listener's bounds: its place, and the bytes of its body.
+struct Held(
+    #[expect(dead_code, reason = "held, not read")] Place,
+    #[expect(dead_code, reason = "held, not read")] Option<ReceivedBytes>,
+);
+
+/// A place for a complete request.
+enum Place {
+    Probe,
+    Read(#[expect(dead_code, reason = "held, not read")] Reading),
+    Write(#[expect(dead_code, reason = "held, not read")] Writing),
+}
+
+impl Around {
+    /// Puts all layers around each of `routes`, which share all limits. Called on the runtime that will serve them.
+    pub(super) fn layer(self, routes: Routes) -> Routes {
+        let chassis = Arc::new(Chassis::new(self));
+        // axum's own limit is half of ours, and answers in text.
+        let around = |router: Router| {
+            router.layer((from_fn_with_state(Arc::clone(&chassis), answer), DefaultBodyLimit::disable()))
+        };
+        routes.map(around)
+    }
 }
 
 /// Gives the request an id, and one access log line and one sample whatever becomes of it.
 async fn answer(State(chassis): State<Arc<Chassis>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let mut access = Access::begin(&chassis.meters, &request, id.clone());
-    let mut response = match chassis.admit(&request) {
-        Ok(admitted) => {
+    let asked = Asked::of(&request, &chassis.shares);
+    let bodiless = *request.method() == Method::HEAD;
+    let mut response = match chassis.door(&asked).and_then(|()| chassis.check_target(&request)) {
+        Ok(()) => {
             request.extensions_mut().insert(id.clone());
             let span = tracing::info_span!("request", id = id.as_str());
-            contain(chassis.within_time(request, next, admitted.computes)).instrument(span).await
+            let answer = contain(chassis.answer(request, next, &asked), asked.grpc).instrument(span).await;
+            if bodiless { answer } else { asked.counted(answer) }
         }
-        Err(busy) => refusal(busy),
+        Err(refusal) => {
+            if refusal.is_of_client() {
+                body::discard(request.into_body(), || asked.share.again()).await;
+            }
+            refusal.into_response(asked.grpc)
+        }
     };
     access.answered(&response);
     response.headers_mut().insert(REQUEST_ID.clone(), id.into_header());
@@ -109,124 +163,161 @@ async fn answer(State(chassis): State<Arc<Chassis>>, mut request: Request, next:
 }
 
 /// The orchestrator's questions, which are neither limited nor logged while the answer is yes.
-fn is_probe(path: &str) -> bool {
+pub(super) fn is_probe(path: &str) -> bool {
     matches!(path, health::LIVE | health::READY) || path.starts_with(GRPC_HEALTH)
 }
 
-fn refusal(busy: Busy) -> Response {
-    let mut response = Problem::busy("too many requests in work, try again", BUSY).into_response();
-    response.extensions_mut().insert(busy);
-    response
+impl Asked {
+    fn of(request: &Request, shares: &Arc<Shares>) -> Self {
+        let peer = request.extensions().get::<Peer>();
+        let address = peer.map(|peer| rate::network(peer.client(request.headers())));
+        Self {
+            kind: Kind::of(request),
+            computes: !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS),
+            large: body::announced(request.headers()) >= LARGE,
+            grpc: rate::is_grpc(request.headers()),
+            address,
+            share: address.map_or_else(|| shares.of_all(), |address| shares.of(address)),
+            usage: peer.and_then(|peer| peer.usage.clone()),
+        }
+    }
+
+    /// The answer, counted until its client has read it. If there is no room for it and nothing was changed,
+    /// the client gets a refusal in its place: an answer to a write is sent in any case. A probe's answer is
+    /// small, and not counted.
+    fn counted(&self, answer: Response) -> Response {
+        if self.kind == Kind::Probe {
+            return answer;
+        }
+        let counted = self.share.counted(answer, self.usage.as_ref(), self.kind == Kind::Write);
+        counted.unwrap_or_else(|full| Refusal::Full(full).into_response(self.grpc))
+    }
 }
 
 impl Chassis {
-    fn new(limits: Limits) -> Self {
-        let slots = limits.max_requests.clamp(1, Semaphore::MAX_PERMITS);
+    fn new(Around { limits, rates, hosts, occupancy, stop }: Around) -> Self {
         let runtime = tokio::runtime::Handle::try_current();
+        let large = (cores() / 2).max(1);
         Self {
-            slots: Semaphore::new(slots),
-            workplaces: Semaphore::new(slots - slots / FOR_READS),
-            line: Line::new(runtime.map_or(1, |runtime| runtime.metrics().num_workers())),
+            addresses: Addresses::new(&rates),
+            hosts,
+            shares: occupancy.0,
+            line: Line::new(runtime.map_or(1, |runtime| runtime.metrics().num_workers()), SMALL),
+            large: Line::new(large, BIG),
+            large_again: Arc::new(Semaphore::new(large)),
             meters: Arc::new(Meters::new()),
             limits,
+            stop,
         }
     }
 
-    /// Finds room for a request, before any of its body is read. What asks for something to be made or stored
-    /// computes; the rest are reads, which are quick and wait for nobody.
-    fn admit(&self, request: &Request) -> Result<Admitted<'_>, Busy> {
-        if is_probe(request.uri().path()) {
-            return Ok(Admitted { computes: false, _slot: None, _workplace: None });
+    /// What is decided before any of a request's body is read.
+    fn door(&self, asked: &Asked) -> Result<(), Refusal> {
+        if let Some(address) = asked.address {
+            self.addresses.take(asked.kind, address).map_err(Refusal::Rate)?;
         }
-        let computes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let workplace = if computes {
-            self.line.check().map_err(|refused| Busy(refused.reason()))?;
-            Some(self.workplaces.try_acquire().map_err(|_| Busy("writes"))?)
+        if asked.kind != Kind::Probe {
+            asked.share.may_answer()?;
+        }
+        if asked.computes && asked.kind != Kind::Probe {
+            let line = if asked.large { &self.large } else { &self.line };
+            line.check(asked.address)?;
+            self.shares.may_write()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses ambiguous paths and foreign hosts.
+    fn check_target(&self, request: &Request) -> Result<(), Refusal> {
+        target::check(request.uri().path()).map_err(Refusal::Target)?;
+        self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(request)).map_err(Refusal::Target)
+    }
+
+    /// Receives the body, and only then takes a place and a turn.
+    async fn answer(&self, request: Request, next: Next, asked: &Asked) -> Response {
+        let answered = async {
+            let (request, Received { bytes, held }) = self.receive(request, asked).await?;
+            let (size, held) = (bytes.len(), Held(Self::place(asked)?, held));
+            let request = request.map(|_| Body::from(bytes));
+            let limit = self.limits.request_timeout;
+            let answered = self.compute(asked, size, held, next.run(request));
+            tokio::time::timeout(limit, answered).await.unwrap_or(Err(Refusal::Late(limit)))
+        };
+        answered.await.unwrap_or_else(|refusal: Refusal| refusal.into_response(asked.grpc))
+    }
+
+    fn place(asked: &Asked) -> Result<Place, Full> {
+        Ok(match asked.kind {
+            Kind::Probe => Place::Probe,
+            _ if asked.computes => Place::Write(asked.share.again().writing()?),
+            _ => Place::Read(asked.share.again().reading()?),
+        })
+    }
+
+    async fn receive(&self, request: Request, asked: &Asked) -> Result<(Request, Received), Refusal> {
+        let (parts, body) = request.into_parts();
+        let most = self.limits.max_body + if asked.grpc { GRPC_PREFIX } else { 0 };
+        let bounds = Bounds { limits: &self.limits, most, stop: &self.stop };
+        let received = body::receive(&parts.headers, body, || asked.share.again(), &bounds).await;
+        let path = parts.uri.path();
+        let received = received.map_err(|error| Refusal::of_body(error, &self.limits, path))?;
+        Ok((Request::from_parts(parts, Body::empty()), received))
+    }
+
+    /// Runs a handler on the threads that fit it: here, in its turn if it computes, or elsewhere if it is large or
+    /// finds that it takes long. `held` is given back when no thread works for it any more.
+    async fn compute(
+        &self,
+        asked: &Asked,
+        size: usize,
+        held: Held,
+        work: impl Future<Output = Response> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        let request = InWork::holding(held);
+        let mut work = Box::pin(request.run(work));
+        let answered = if !asked.computes || asked.kind == Kind::Probe {
+            request.here(&mut work).await
+        } else if size < LARGE {
+            self.line.run(asked.address, request.here(&mut work)).await?
         } else {
             None
         };
-        let slot = self.slots.try_acquire().map_err(|_| Busy("requests"))?;
-        Ok(Admitted { computes, _slot: Some(slot), _workplace: workplace })
-    }
-
-    async fn within_time(&self, request: Request, next: Next, computes: bool) -> Response {
-        let limit = self.limits.request_timeout;
-        if let Ok(response) = tokio::time::timeout(limit, self.receive(request, next, computes)).await {
-            return response;
+        if let Some(response) = answered {
+            return Ok(response);
         }
-        let message = format!("the request took longer than {} s", limit.as_secs_f32());
-        closing(Problem::new(StatusCode::GATEWAY_TIMEOUT, message))
+        request.leave();
+        self.elsewhere(asked, work).await
     }
 
-    /// Receives the body before anything looks at the request.
-    async fn receive(&self, request: Request, next: Next, computes: bool) -> Response {
-        let limit = self.limits.max_body;
-        let (parts, body) = request.into_parts();
-        match read_body(&parts.headers, body, limit).await {
-            Ok(body) => {
-                let work = next.run(Request::from_parts(parts, Body::from(body)));
-                if !computes {
-                    return work.await;
-                }
-                self.line.run(work).await.unwrap_or_else(|refused| refusal(Busy(refused.reason())))
-            }
-            Err(BodyError::TooLarge) => {
-                let message = format!("Request Entity Too Large. Limit set to {limit}");
-                closing(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message))
-            }
-            Err(BodyError::Broken) => closing(Problem::bad_request("the request body broke off")),
+    /// Answers a request that computes for too long to do it on an async thread.
+    async fn elsewhere(
+        &self,
+        asked: &Asked,
+        work: impl Future<Output = Response> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        let alarm = Arc::new(Alarm::default());
+        let mut work = Elsewhere::new(work.in_current_span());
+        self.large.check(asked.address)?;
+        let turn = self.large.turn(asked.address).await?;
+        match work.poll(Waker::from(Arc::clone(&alarm)), turn).await {
+            Some(Poll::Ready(response)) => Ok(response),
+            Some(Poll::Pending) => work.finish(alarm, &self.large_again).await.ok_or(Refusal::Failed),
+            None => Err(Refusal::Failed),
         }
     }
 }
 
-/// Turns a panic into a 500 that says nothing, and keeps the server going.
-async fn contain(work: impl Future<Output = Response>) -> Response {
+/// Turns a panic into a 500 that reveals nothing, and keeps the server going.
+async fn contain(work: impl Future<Output = Response>, grpc: bool) -> Response {
     match std::panic::AssertUnwindSafe(work).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(panic = text.unwrap_or("not a text"), "a request handler panicked");
-            Problem::internal().into_response()
+            Refusal::Failed.into_response(grpc)
         }
     }
-}
-
-enum BodyError {
-    TooLarge,
-    Broken,
-}
-
-async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    if announced > limit && headers.contains_key(EXPECT) {
-        // The client waits for a word before it sends the body: there is nothing to drain.
-        return Err(BodyError::TooLarge);
-    }
-    let most = limit.saturating_mul(DRAIN_FACTOR);
-    let (mut received, mut kept) = (0_usize, BytesMut::new());
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        if received == 0 && announced > 0 && data.len() == announced && announced <= limit {
-            // All of it came with the head, as small ones do. HTTP lets nothing follow.
-            return Ok(data);
-        }
-        received = received.saturating_add(data.len());
-        if received > most {
-            return Err(BodyError::TooLarge);
-        }
-        if received <= limit && announced <= limit {
-            kept.reserve(announced.min(ROOM).saturating_sub(kept.len()).max(data.len()));
-            kept.extend_from_slice(&data);
-        }
-    }
-    if received > limit { Err(BodyError::TooLarge) } else { Ok(kept.freeze()) }
-}
-
-/// An answer after which the connection closes: the rest of the request may still be on its way.
-fn closing(problem: Problem) -> Response {
-    problem.with_header(CONNECTION, HeaderValue::from_static("close")).into_response()
 }
 
 #[cfg(test)]

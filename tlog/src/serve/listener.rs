@@ -1,14 +1,20 @@
-//! The listening socket, its connections, and their end.
+//! The listening sockets, their connections, and the end of both.
 //!
 //! Every connection is a task of one `JoinSet` that [`Listener::serve`] owns: it returns when the last is answered
 //! or the grace is over, and dropping it ends them all. HTTP/1.1 and HTTP/2 come over the same port, by ALPN under
 //! TLS and by the preface on plain HTTP.
+//!
+//! One client address has a share of the connections, and a connection is kept only as long as it is used: it
+//! has a time for its handshake and first head, one between requests, and a rate at which it reads its
+//! answers.
+
+mod usage;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,15 +26,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+pub(super) use self::usage::Usage;
+use self::usage::{Expired, Metered};
 use super::access::ClientCertificate;
-use super::layers::{self, Peer};
+use super::forwarded::Forwarding;
+use super::layers::{self, Around, Peer};
+use super::metrics::Counters;
+use super::rate::{self, Effective};
+use super::routes::Routes;
 use super::settings::{Limits, ListenSettings, SettingsError};
+use super::shares::{Connection, Occupancy};
+use super::target::{self, Hosts};
 use super::tls::{Identity, TlsError};
 
 /// Largest request head. An OIDC token in `Authorization` is 2 to 8 KiB.
@@ -39,6 +53,13 @@ const MAX_STREAMS: u32 = 128;
 const PING: Duration = Duration::from_secs(20);
 /// Pause after `accept` failed for want of descriptors or memory, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks at a connection that is to end.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Looks after which a connection that is to end is closed, if nothing is in work on it and nothing is read
+/// from it.
+const QUIET_LOOKS: u32 = 5;
+/// Why connections are ended, as labels of a metric.
+const ENDED: [&str; 6] = ["address", "handshake", "silent", "idle", "unread", "stop"];
 
 /// Why a listener cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +80,19 @@ pub enum ListenError {
     },
 }
 
-/// A bound socket that does not answer yet.
+/// Bound sockets that do not answer yet: one for each address of the settings, with the same limits together.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    sockets: Vec<TcpListener>,
     address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     tls: Option<Arc<Identity>>,
     config: Option<Arc<rustls::ServerConfig>>,
-    behind_proxy: bool,
+    proxy: Option<Arc<Forwarding>>,
+    hosts: Option<Hosts>,
     limits: Limits,
+    rates: Effective,
+    occupancy: Occupancy,
 }
 
 impl Listener {
@@ -78,42 +103,87 @@ impl Listener {
         limits.check()?;
         let tls = settings.tls.as_ref().map(Identity::load).transpose()?;
         let config = tls.as_ref().map(Identity::server_config).transpose()?;
-        let failed = |source| ListenError::Bind { address: settings.address, source };
-        let socket = TcpListener::bind(settings.address).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, tls, config, behind_proxy: settings.behind_proxy, limits: limits.clone() })
+        let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
+        for address in settings.addresses() {
+            let failed = |source| ListenError::Bind { address, source };
+            let socket = TcpListener::bind(address).await.map_err(failed)?;
+            addresses.push(socket.local_addr().map_err(failed)?);
+            sockets.push(socket);
+        }
+        let proxy = settings.forwarding().map(Arc::new);
+        // Behind a proxy and on other addresses, the names by which clients reach this server are not known.
+        let local = addresses.iter().all(|address| address.ip().to_canonical().is_loopback());
+        let hosts = (local && proxy.is_none()).then(|| Hosts::with(&settings.hosts));
+        Ok(Self {
+            sockets,
+            address: addresses.first().copied().unwrap_or(settings.address),
+            addresses,
+            tls,
+            config,
+            proxy,
+            hosts,
+            limits: limits.clone(),
+            rates: Effective::default(),
+            occupancy: Occupancy::new(limits),
+        })
     }
 
-    /// The bound address, with the port that the system chose for port 0.
+    /// With these limits on how often a client may come. Without them there are none.
+    #[must_use]
+    pub fn limiting(self, rates: Effective) -> Self {
+        Self { rates, ..self }
+    }
+
+    /// With its state in `occupancy`, which was made with the same limits.
+    #[must_use]
+    pub fn counting(self, occupancy: Occupancy) -> Self {
+        Self { occupancy, ..self }
+    }
+
+    /// The first bound address, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// `http://` or `https://` and the bound address.
-    pub fn url(&self) -> String {
+    /// `http://` or `https://` and each bound address.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        self.addresses.iter().map(move |address| format!("{scheme}://{address}"))
     }
 
-    /// Answers requests with `router` until `shutdown`, then finishes what was begun, for at most the grace.
+    /// Answers requests by `routes` until `shutdown`, then finishes what was begun, for at most the grace.
     ///
-    /// A server's router should have a fallback; [`super::reply::not_found`] is the usual one.
-    pub async fn serve(self, router: Router, shutdown: CancellationToken) -> Result<(), ListenError> {
+    /// Every router should have a fallback; [`super::reply::not_found`] is the usual one.
+    pub async fn serve(
+        self,
+        routes: impl Into<Routes>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ListenError> {
+        // Also cancelled when this future is dropped or the grace has passed.
+        let stop = shutdown.child_token();
+        let around = Around {
+            limits: self.limits.clone(),
+            rates: self.rates,
+            hosts: self.hosts,
+            occupancy: self.occupancy.clone(),
+            stop: stop.clone(),
+        };
         let server = Arc::new(Server {
-            router: layers::around(router, &self.limits),
+            routes: around.layer(routes.into()),
             builder: connection_builder(&self.limits),
             acceptor: self.config.map(TlsAcceptor::from),
-            behind_proxy: self.behind_proxy,
+            proxy: self.proxy,
             limits: self.limits,
-            // Also cancelled when this future is dropped or the grace has passed.
-            shutdown: shutdown.child_token(),
+            occupancy: self.occupancy,
+            ended: Counters::new("chancery_http_connections_ended_total", "reason", &ENDED),
+            shutdown: stop,
         });
         let mut tasks = JoinSet::new();
         if let Some(identity) = self.tls {
             tasks.spawn(identity.follow(server.shutdown.clone()));
         }
-        accept(&self.socket, &server, &mut tasks).await;
-        drop(self.socket);
+        accept(&self.sockets, &server, &mut tasks).await;
+        drop(self.sockets);
         let grace = server.limits.shutdown_grace;
         if tokio::time::timeout(grace, join_all(&mut tasks)).await.is_err() {
             tracing::warn!(connections = tasks.len(), "closing connections that outlived the shutdown grace");
@@ -125,11 +195,13 @@ impl Listener {
 
 /// What all connections share.
 struct Server {
-    router: Router,
+    routes: Routes,
     builder: auto::Builder<TokioExecutor>,
     acceptor: Option<TlsAcceptor>,
-    behind_proxy: bool,
+    proxy: Option<Arc<Forwarding>>,
     limits: Limits,
+    occupancy: Occupancy,
+    ended: Counters,
     shutdown: CancellationToken,
 }
 
@@ -139,7 +211,7 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         // hyper counts from the end of the last answer, so this is the idle limit between requests; the stricter
-        // limit on the first head is `Usage::expire`.
+        // limit on the first head is `Usage::expire`, as is that on answers which are not read.
         .header_read_timeout(limits.idle_timeout)
         .max_buf_size(MAX_HEAD);
     builder
@@ -153,12 +225,12 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 }
 
 /// Accepts until shutdown, never more connections than allowed.
-async fn accept(socket: &TcpListener, server: &Arc<Server>, tasks: &mut JoinSet<()>) {
-    let slots = Arc::new(Semaphore::new(server.limits.max_connections.min(Semaphore::MAX_PERMITS)));
-    loop {
+async fn accept(sockets: &[TcpListener], server: &Arc<Server>, tasks: &mut JoinSet<()>) {
+    let slots = server.occupancy.0.slots();
+    for turn in 0.. {
         let accepted = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((slot, socket.accept().await))
+            Some((slot, next_connection(sockets, turn).await))
         };
         let (slot, connection) = tokio::select! {
             biased;
@@ -169,7 +241,11 @@ async fn accept(socket: &TcpListener, server: &Arc<Server>, tasks: &mut JoinSet<
         };
         match connection {
             Ok((stream, peer)) => {
-                tasks.spawn(Arc::clone(server).connection(stream, peer, slot));
+                // One connection too many of its address is closed without a word: words cost more than it
+                // did.
+                if let Some(share) = server.admit(peer) {
+                    tasks.spawn(Arc::clone(server).connection(stream, peer, share, slot));
+                }
             }
             Err(error) => {
                 // A connection that its client gave up is no failure of ours; descriptors running out is.
@@ -180,19 +256,45 @@ async fn accept(socket: &TcpListener, server: &Arc<Server>, tasks: &mut JoinSet<
     }
 }
 
+/// The next connection of any socket. The sockets are asked from another one on each `turn`, so that none
+/// has to wait for connections of another to end.
+async fn next_connection(sockets: &[TcpListener], turn: usize) -> std::io::Result<(TcpStream, SocketAddr)> {
+    std::future::poll_fn(|context| {
+        let (before, from) = sockets.split_at(turn % sockets.len());
+        let mut accepted = from.iter().chain(before).map(|socket| socket.poll_accept(context));
+        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
+}
+
 async fn join_all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _slot: OwnedSemaphorePermit) {
+    /// A place for a connection. All clients of a trusted proxy come from its address, so it has no share.
+    fn admit(&self, peer: SocketAddr) -> Option<Connection> {
+        let (shares, address) = (&self.occupancy.0, peer.ip().to_canonical());
+        let of_proxy = self.proxy.as_ref().is_some_and(|proxy| proxy.trusts(address, 0));
+        let share = if of_proxy { shares.of_all() } else { shares.of(rate::network(address)) };
+        share.connection().inspect_err(|_| self.ended.increment("address")).ok()
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        share: Connection,
+        _slot: OwnedSemaphorePermit,
+    ) {
         let _open = OpenConnection::count();
         // Answers are single small writes: waiting to fill a segment would only add latency.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        let usage = Usage::of(share);
         let Some(acceptor) = &self.acceptor else {
-            return self.exchange(stream, self.builder.clone(), peer, None).await;
+            return self.exchange(stream, self.builder.clone(), peer, None, usage).await;
         };
         let handshake = tokio::time::timeout(self.limits.header_timeout, acceptor.accept(stream));
         match handshake.await {
@@ -203,10 +305,13 @@ impl Server {
                 let certificate = shown.map(|der| ClientCertificate::new(der));
                 let builder = self.builder.clone();
                 let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-                self.exchange(stream, builder, peer, certificate).await;
+                self.exchange(stream, builder, peer, certificate, usage).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+            Err(_) => {
+                self.ended.increment("handshake");
+                tracing::debug!(%peer, "TLS handshake took too long");
+            }
         }
     }
 
@@ -217,17 +322,19 @@ impl Server {
         builder: auto::Builder<TokioExecutor>,
         socket: SocketAddr,
         certificate: Option<ClientCertificate>,
+        usage: Arc<Usage>,
     ) {
-        let usage = Arc::new(Usage::default());
-        let peer = Peer { socket, proxy: self.behind_proxy };
+        let peer = Peer { socket, proxy: self.proxy.clone(), usage: Some(Arc::clone(&usage)) };
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            target::normalise(&mut request);
+            request.extensions_mut().insert(peer.clone());
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            answer(self.router.clone(), request, InUse::begin(&usage))
+            answer(self.routes.choose(&request).clone(), request, Arc::clone(&usage))
         });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let io = TokioIo::new(Metered::new(stream, &usage));
+        let mut connection = pin!(builder.serve_connection(io, service));
         tokio::select! {
             outcome = connection.as_mut() => {
                 if let Err(error) = outcome {
@@ -238,77 +345,48 @@ impl Server {
             () = self.shutdown.cancelled() => {}
             expired = usage.expire(&self.limits) => {
                 tracing::debug!(peer = %socket, ?expired, "closing connection");
-                if matches!(expired, Expired::Silent) {
+                self.ended.increment(expired.reason());
+                if expired == Expired::Silent {
                     return;
                 }
             }
         }
         connection.as_mut().graceful_shutdown();
-        // Long enough for a request in work to be answered, and an end for a client that does not read.
-        let last = self.limits.request_timeout.min(self.limits.shutdown_grace);
-        if tokio::time::timeout(last, connection).await.is_err() {
-            tracing::debug!(peer = %socket, "connection did not end in time");
+        tokio::select! {
+            _ = connection => {}
+            () = self.last_moments(&usage) => {
+                self.ended.increment("stop");
+                tracing::debug!(peer = %socket, "connection did not end in time");
+            }
         }
+    }
+
+    /// The time that a connection has to end: long enough for a request in work to be answered and read, and
+    /// an end for a client that does neither send nor read.
+    async fn last_moments(&self, usage: &Usage) {
+        let last = self.limits.request_timeout.min(self.limits.shutdown_grace);
+        let looks = async {
+            let (mut quiet, mut written) = (0, usage.written());
+            while quiet < QUIET_LOOKS {
+                tokio::time::sleep(LAST_LOOK).await;
+                let moved = usage.in_flight() > 0 || usage.written() != written;
+                quiet = if moved { 0 } else { quiet + 1 };
+                written = usage.written();
+            }
+        };
+        let _ = tokio::time::timeout(last, looks).await;
     }
 }
 
 async fn answer(
     mut router: Router,
     request: Request<Incoming>,
-    in_use: InUse,
+    usage: Arc<Usage>,
 ) -> Result<Response, Infallible> {
-    let response = router.call(request.map(Body::new)).await;
+    let in_use = usage.begin(layers::is_probe(request.uri().path()));
+    let response = router.call(request.map(Body::new)).await?;
     drop(in_use);
-    response
-}
-
-/// How a connection is used: what its time limits are about.
-#[derive(Default)]
-struct Usage {
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-/// Why a connection has to go.
-#[derive(Clone, Copy, Debug)]
-enum Expired {
-    /// No request head came.
-    Silent,
-    /// No request for the idle time.
-    Idle,
-}
-
-impl Usage {
-    async fn expire(&self, limits: &Limits) -> Expired {
-        tokio::time::sleep(limits.header_timeout).await;
-        if self.begun.load(Ordering::Relaxed) == 0 {
-            return Expired::Silent;
-        }
-        loop {
-            let begun = self.begun.load(Ordering::Relaxed);
-            tokio::time::sleep(limits.idle_timeout).await;
-            let in_work = self.begun.load(Ordering::Relaxed) - self.ended.load(Ordering::Relaxed);
-            if in_work == 0 && begun == self.begun.load(Ordering::Relaxed) {
-                return Expired::Idle;
-            }
-        }
-    }
-}
-
-/// A request in work on a connection.
-struct InUse(Arc<Usage>);
-
-impl InUse {
-    fn begin(usage: &Arc<Usage>) -> Self {
-        usage.begun.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(usage))
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-    }
+    Ok(response)
 }
 
 /// A connection in the metrics.

@@ -16,6 +16,8 @@ use metrics::{Counter, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::{block, logging};
+
 /// Upper bounds of the latency of requests in seconds: from one fsync of a good disk to the request timeout.
 pub const LATENCY_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -36,7 +38,14 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// What the HTTP chassis measures.
 pub const METRICS: &[Metric] = &[
     Metric::gauge("chancery_http_connections", "Open connections"),
+    Metric::counter("chancery_http_connections_ended_total", "Connections that the server ended, by reason"),
+    Metric::gauge("chancery_http_addresses", "Client addresses that hold something"),
     Metric::gauge("chancery_http_requests_in_flight", "Requests in work"),
+    Metric::gauge("chancery_http_writes", "Complete requests that write, in work"),
+    Metric::gauge("chancery_http_reads", "Complete requests that only read, in work"),
+    Metric::gauge("chancery_http_bodies", "Requests whose bodies are not complete"),
+    Metric::gauge("chancery_http_body_bytes", "Bytes of request bodies in memory"),
+    Metric::gauge("chancery_http_unread_bytes", "Bytes of answers that clients have not read"),
     Metric::counter("chancery_http_requests_total", "Requests by method, route and class of status code"),
     Metric::histogram(
         "chancery_http_request_duration_seconds",
@@ -47,6 +56,7 @@ pub const METRICS: &[Metric] = &[
         "chancery_http_refusals_total",
         "Requests that the chassis refused before any handler saw them, by reason",
     ),
+    Metric::counter(logging::LOST, "Log lines that could not be written, by kind"),
     Metric::counter("chancery_rate_limited_total", "Requests answered 429, by the limit that was reached"),
     Metric::counter("chancery_access_admitted_total", "Requests let into the sealed zone"),
     Metric::counter(
@@ -164,7 +174,7 @@ pub fn router(metrics: Metrics, sample: impl Fn() + Send + Sync + 'static) -> Ro
         let scraper = Arc::clone(&scraper);
         async move {
             // A panic in there has been logged; the scraper sees an empty answer, which it reports.
-            let text = tokio::task::spawn_blocking(move || scraper.text()).await.unwrap_or_default();
+            let text = block(move || scraper.text()).await.unwrap_or_default();
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
         }
     };
@@ -183,6 +193,9 @@ impl<S: Fn()> Scraper<S> {
             Ok(sample) => sample(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner()(),
             Err(TryLockError::WouldBlock) => {}
+        }
+        for (kind, lost) in logging::lost() {
+            metrics::counter!(logging::LOST, "kind" => kind).absolute(lost);
         }
         self.metrics.render()
     }

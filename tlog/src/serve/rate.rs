@@ -1,35 +1,36 @@
 //! How often somebody may ask: a limit for each client address, and one for each identity that was proven.
 //!
-//! The generic cell rate algorithm: a key's state is one point in time, the one at which its allowance would be full
-//! again. Time is tokio's, so it never steps, and tests move it.
+//! The generic cell rate algorithm: a key's state is one point in time, the one at which its allowance would
+//! be full again. Time is tokio's, so it never steps, and tests move it.
 //!
-//! Invariant: memory is bounded whatever clients do. Keys live in two generations of half the capacity each; when the
-//! younger is full the older is forgotten. So whoever can come from [`CAPACITY`] `/ 2` networks wins back an allowance
-//! now and then, and nothing worse; a limiter that refused unknown keys when full would be a switch for turning the
-//! service off.
+//! Invariant: memory is bounded whatever clients do. Keys live in two generations of half the capacity each;
+//! when the younger is full the older is forgotten. So whoever can come from [`CAPACITY`] `/ 2` networks wins
+//! back an allowance now and then, and nothing worse; a limiter that refused unknown keys when full would be
+//! a switch for turning the service off.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{Method, StatusCode};
+use axum::extract::Request;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::health;
-use super::layers::Peer;
+use super::layers::is_probe;
 use super::metrics::Counters;
 use super::reply::Problem;
+use crate::merkle::Hash;
 
 /// Keys that a limiter remembers, at most: about 8 MiB.
 pub const CAPACITY: usize = 65_536;
+
+/// Rate of an IPv6 /48 as a multiple of that of an address: more than a company behind one gateway needs, and
+/// nothing beside the 65,536 networks that it has.
+const SITE: u32 = 8;
 
 /// The metric of [`note`], and the limits that it knows.
 const LIMITED: &str = "chancery_rate_limited_total";
@@ -78,7 +79,8 @@ pub enum Off {
     Off,
 }
 
-/// The `[limits.rates]` table. What is absent is decided by where the server listens: see [`Rates::or_defaults`].
+/// The `[limits.rates]` table. What is absent is decided by where the server listens: see
+/// [`Rates::or_defaults`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rates {
@@ -113,8 +115,8 @@ impl Rates {
         self.named().into_iter().find(|(_, limit)| zero(limit)).map(|(name, _)| name)
     }
 
-    /// What holds. Where only this machine can come in (`exposed` is false) there are no limits unless they were
-    /// asked for; elsewhere the defaults hold unless another limit, or none, was asked for.
+    /// What holds. Where only this machine can come in (`exposed` is false) there are no limits unless they
+    /// were asked for; elsewhere the defaults hold unless another limit, or none, was asked for.
     pub fn or_defaults(&self, exposed: bool) -> Effective {
         let effective = |limit, default| match limit {
             Some(Limit::Off(_)) => None,
@@ -163,8 +165,8 @@ impl<K: Eq + std::hash::Hash> Limiter<K> {
         Self { rate, half: (capacity / 2).max(1), table: Mutex::new(table) }
     }
 
-    /// Counts one request of `key`; `Err` with the time after which the next is allowed, in which case it is not
-    /// counted.
+    /// Counts one request of `key`; `Err` with the time after which the next is allowed, in which case it is
+    /// not counted.
     pub fn take(&self, key: K) -> Result<(), Duration> {
         let now = Instant::now();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,56 +196,86 @@ impl<K> fmt::Debug for Limiter<K> {
     }
 }
 
-/// Counts by identity: a text that a signature or a token has proven.
-pub type IdentityLimiter = Limiter<String>;
+/// Counts by identity: a text that a signature or a token has proven. Its hash is the key, so that memory is
+/// bounded however long the text is.
+#[derive(Debug)]
+pub struct IdentityLimiter(Limiter<Hash>);
 
-/// Limits the requests of each client address to `router`, whatever they ask for. Probes are not counted.
+impl IdentityLimiter {
+    /// A limiter that remembers [`CAPACITY`] identities.
+    pub fn new(rate: Rate) -> Self {
+        Self(Limiter::new(rate))
+    }
+
+    /// Counts one request of `identity`, as [`Limiter::take`].
+    pub fn take(&self, identity: &str) -> Result<(), Duration> {
+        self.0.take(Hash::digest(identity.as_bytes()))
+    }
+}
+
+/// The limits on what each client address asks for. Probes are not counted.
 ///
-/// Proven identities cost a signature check before they are known, so this comes first.
-pub fn per_address(router: Router, limits: &Effective) -> Router {
-    // So that all of them exist before the first refusal.
-    Counters::new(LIMITED, "limit", &[WRITES_PER_ADDRESS, READS_PER_ADDRESS, WRITES_PER_IDENTITY]);
-    if limits.writes_per_address.is_none() && limits.reads_per_address.is_none() {
-        return router;
-    }
-    let addresses = Addresses {
-        writes: limits.writes_per_address.map(Limiter::new),
-        reads: limits.reads_per_address.map(Limiter::new),
-    };
-    router.layer(from_fn_with_state(Arc::new(addresses), count))
+/// Proven identities cost a signature check before they are known, and a body has to arrive before that: so
+/// this comes first of all.
+pub(super) struct Addresses {
+    writes: Option<Networks>,
+    reads: Option<Networks>,
 }
 
-struct Addresses {
-    writes: Option<Limiter<IpAddr>>,
-    reads: Option<Limiter<IpAddr>>,
+/// Limiters of one rate for networks of clients, and of a multiple of it for IPv6 sites.
+struct Networks {
+    clients: Limiter<IpAddr>,
+    sites: Limiter<IpAddr>,
 }
 
-async fn count(State(addresses): State<Arc<Addresses>>, request: Request, next: Next) -> Response {
-    let (kind, limiter) = match Kind::of(&request) {
-        Kind::Probe => return next.run(request).await,
-        Kind::Write => (WRITES_PER_ADDRESS, &addresses.writes),
-        Kind::Read => (READS_PER_ADDRESS, &addresses.reads),
-    };
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.client(request.headers()));
-    if let (Some(limiter), Some(address)) = (limiter, peer)
-        && let Err(wait) = limiter.take(network(address))
-    {
-        return refused(kind, is_grpc(&request), wait);
+impl Networks {
+    fn new(rate: Rate) -> Self {
+        let times = |number: u32| number.saturating_mul(SITE);
+        let site = Rate { per_minute: times(rate.per_minute), burst: times(rate.burst) };
+        Self { clients: Limiter::new(rate), sites: Limiter::new(site) }
     }
-    next.run(request).await
+
+    fn take(&self, network: IpAddr) -> Result<(), Duration> {
+        self.clients.take(network)?;
+        // A request that its site may not make has been counted for its network, which is in that site.
+        site(network).map_or(Ok(()), |site| self.sites.take(site))
+    }
+}
+
+impl Addresses {
+    pub(super) fn new(limits: &Effective) -> Self {
+        // So that all of them exist before the first refusal.
+        Counters::new(LIMITED, "limit", &[WRITES_PER_ADDRESS, READS_PER_ADDRESS, WRITES_PER_IDENTITY]);
+        Self {
+            writes: limits.writes_per_address.map(Networks::new),
+            reads: limits.reads_per_address.map(Networks::new),
+        }
+    }
+
+    /// Counts a request of this kind; `Err` with the time after which the next is allowed.
+    pub(super) fn take(&self, kind: Kind, address: IpAddr) -> Result<(), Duration> {
+        let (name, limiter) = match kind {
+            Kind::Probe => return Ok(()),
+            Kind::Write => (WRITES_PER_ADDRESS, &self.writes),
+            Kind::Read => (READS_PER_ADDRESS, &self.reads),
+        };
+        let Some(limiter) = limiter else { return Ok(()) };
+        limiter.take(address).inspect_err(|_| note(name))
+    }
 }
 
 /// What a request is counted as.
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     Probe,
     Read,
     Write,
 }
 
 impl Kind {
-    fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         let path = request.uri().path();
-        if matches!(path, health::LIVE | health::READY) || path.starts_with("/grpc.health.v1.Health/") {
+        if is_probe(path) {
             return Self::Probe;
         }
         // Rekor's searches are POST too.
@@ -252,25 +284,10 @@ impl Kind {
     }
 }
 
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+/// Whether a client expects the answer of a gRPC server.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
-}
-
-/// The answer to one request too many, which is counted under `kind`.
-fn refused(kind: &'static str, grpc: bool, wait: Duration) -> Response {
-    let message = "too many requests from this address, try again later";
-    note(kind);
-    let problem = Problem::too_many(message, wait).into_response();
-    if !grpc {
-        return problem;
-    }
-    let mut response: http::Response<axum::body::Body> =
-        tonic::Status::resource_exhausted(message).into_http();
-    if let Some(after) = problem.headers().get(RETRY_AFTER) {
-        response.headers_mut().insert(RETRY_AFTER, after.clone());
-    }
-    response
 }
 
 /// Counts a refusal in the metrics under the limit's name.
@@ -278,12 +295,35 @@ pub fn note(kind: &'static str) {
     metrics::counter!(LIMITED, "limit" => kind).increment(1);
 }
 
-/// What one client is: an IPv4 address, or the /64 that one subscriber of IPv6 has to itself.
-fn network(address: IpAddr) -> IpAddr {
+/// The network that counts as one client: an IPv4 address, or the /64 that one subscriber of IPv6 has to
+/// itself. An IPv4 address behind NAT64 (RFC 6052) counts as that address.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V6(address) => match translated(address) {
+            Some(address) => address.into(),
+            None => prefix(address, 64).into(),
+        },
         address @ IpAddr::V4(_) => address,
     }
+}
+
+/// The /48 of an IPv6 network, which is what one customer of a provider gets: 65,536 networks of clients.
+pub(super) fn site(network: IpAddr) -> Option<IpAddr> {
+    match network {
+        IpAddr::V6(address) => Some(prefix(address, 48).into()),
+        IpAddr::V4(_) => None,
+    }
+}
+
+fn prefix(address: Ipv6Addr, length: u32) -> Ipv6Addr {
+    let free = 128 - length;
+    Ipv6Addr::from_bits(address.to_bits() >> free << free)
+}
+
+/// The IPv4 address in an address of the NAT64 prefix 64:ff9b::/96.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else { return None };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 impl Problem {
@@ -295,10 +335,6 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-    use axum::routing::{get, post};
-    use tower::ServiceExt as _;
-
     use super::*;
 
     const RATE: Rate = Rate { per_minute: 60, burst: 3 };
@@ -340,6 +376,18 @@ mod tests {
         assert!(limiter.take(0).is_err(), "the older generation still counts");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_identity_is_counted_by_its_hash_whatever_its_length() {
+        let limiter = IdentityLimiter::new(RATE);
+        let long = "x".repeat(1 << 20);
+        for n in 0..3 {
+            limiter.take(&long).unwrap();
+            limiter.take(&format!("{long}{n}")).unwrap();
+        }
+        assert!(limiter.take(&long).is_err());
+        assert_eq!(size_of_val(limiter.0.table.lock().unwrap().young.keys().next().unwrap()), 32);
+    }
+
     #[test]
     fn an_ipv6_client_is_its_network() {
         let of = |text: &str| network(text.parse().unwrap()).to_string();
@@ -347,6 +395,22 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
         assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
+        assert_eq!(of("64:ff9b::192.0.2.7"), "192.0.2.7", "NAT64");
+        assert_ne!(of("64:ff9b:1::192.0.2.7"), "192.0.2.7", "another prefix");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_networks_of_an_ipv6_site_have_a_rate_together() {
+        let addresses = Addresses::new(&Effective { reads_per_address: Some(RATE), ..Effective::default() });
+        let take = |site: u16, number: u16| {
+            let network = Ipv6Addr::new(0x2001, 0xdb8, site, number, 0, 0, 0, 0);
+            addresses.take(Kind::Read, network.into())
+        };
+        assert_eq!((0..1000).filter(|number| take(1, *number).is_ok()).count(), 24, "8 times a burst of 3");
+        assert!(take(1, 1000).is_err());
+        take(2, 0).unwrap();
+        assert_eq!((0..10).filter(|_| take(3, 0).is_ok()).count(), 3, "one network has its own rate");
+        addresses.take(Kind::Read, IpAddr::from([192, 0, 2, 1])).unwrap();
     }
 
     #[test]
@@ -369,46 +433,5 @@ mod tests {
         for wrong in [r#"{"writes_per_address":"none"}"#, r#"{"writes":"off"}"#] {
             serde_json::from_str::<Rates>(wrong).unwrap_err();
         }
-    }
-
-    fn limited() -> Router {
-        let router = Router::new()
-            .route("/entries", get(async || "").post(async || ""))
-            .route("/index/retrieve", post(async || ""))
-            .route(health::LIVE, get(async || ""));
-        let rate = Some(Rate { per_minute: 1, burst: 1 });
-        per_address(
-            router,
-            &Effective { writes_per_address: rate, reads_per_address: rate, ..Effective::default() },
-        )
-    }
-
-    async fn ask(router: &Router, method: &str, path: &str, from: &str, kind: &str) -> Response {
-        let peer = Peer { socket: format!("{from}:1000").parse().unwrap(), proxy: false };
-        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, kind).extension(peer);
-        router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn reads_and_writes_of_an_address_are_counted_apart_and_refused_with_the_time_to_wait() {
-        let router = limited();
-        let status = async |method, path, from| ask(&router, method, path, from, "").await.status().as_u16();
-        assert_eq!(status("POST", "/entries", "192.0.2.1").await, 200);
-        assert_eq!(status("GET", "/entries", "192.0.2.1").await, 200);
-        assert_eq!(status("POST", "/entries", "192.0.2.1").await, 429);
-        assert_eq!(status("POST", "/index/retrieve", "192.0.2.1").await, 429, "a search is a read");
-        assert_eq!(status("POST", "/entries", "192.0.2.2").await, 200);
-        for _ in 0..3 {
-            assert_eq!(status("GET", health::LIVE, "192.0.2.1").await, 200, "probes are not counted");
-        }
-        let refused = ask(&router, "POST", "/entries", "192.0.2.1", "application/json").await;
-        assert_eq!(refused.headers()["retry-after"], "60");
-        assert_eq!(refused.headers()[CONTENT_TYPE], "application/json");
-        let refused = ask(&router, "POST", "/entries", "192.0.2.1", "application/grpc+proto").await;
-        assert_eq!(
-            (refused.status().as_u16(), &refused.headers()["grpc-status"]),
-            (200, &"8".parse().unwrap())
-        );
-        assert_eq!(refused.headers()["retry-after"], "60");
     }
 }

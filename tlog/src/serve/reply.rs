@@ -1,5 +1,9 @@
 //! JSON answers, and the one shape of an error: `{"code": <int>, "message": "<text>"}`.
 //!
+//! Errors of the chassis itself have the format of the API that was requested: grpc-gateway's
+//! `google.rpc.Status` below `/api/v2` and on Fulcio's paths below `/api/v1`, a status in the trailers over
+//! gRPC, and Rekor's format elsewhere.
+//!
 //! Every answer ends in a newline, as those of Rekor and Fulcio do. Go clients print "not supported by the
 //! TextConsumer" for an error without a JSON content type (rekor #481), so even chassis errors are JSON.
 
@@ -7,7 +11,7 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 
@@ -102,9 +106,45 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Fallback of a whole server: 404 in the words of go-openapi.
-pub fn not_found(uri: Uri) -> Ready<Problem> {
-    ready(Problem::new(StatusCode::NOT_FOUND, format!("path {} was not found", uri.path())))
+/// `google.rpc.Code`: INVALID_ARGUMENT.
+const INVALID_ARGUMENT: i32 = 3;
+/// `google.rpc.Code`: NOT_FOUND.
+const NOT_FOUND: i32 = 5;
+
+/// `google.rpc.Status`, as grpc-gateway writes it.
+#[derive(Serialize)]
+struct RpcStatus<'s> {
+    code: i32,
+    message: &'s str,
+    details: [(); 0],
+}
+
+/// An error response in the format of grpc-gateway, `google.rpc.Status`.
+pub fn rpc_status(http: StatusCode, code: i32, message: &str) -> Response {
+    json(http, &RpcStatus { code, message, details: [] })
+}
+
+/// True for paths of the APIs that grpc-gateway serves upstream: Rekor v2 and Fulcio.
+pub(super) fn is_gateway(path: &str) -> bool {
+    path.starts_with("/api/v2/") || matches!(path, "/api/v1/signingCert" | "/api/v1/rootCert")
+}
+
+/// Fallback of a whole server: 404 in the format of the API that the path belongs to.
+pub fn not_found(uri: Uri) -> Ready<Response> {
+    let path = uri.path();
+    ready(if is_gateway(path) {
+        rpc_status(StatusCode::NOT_FOUND, NOT_FOUND, "Not Found")
+    } else {
+        Problem::new(StatusCode::NOT_FOUND, format!("path {path} was not found")).into_response()
+    })
+}
+
+/// The response of grpc-gateway to a request body that is too large. The connection closes, because the rest of the
+/// body may still arrive.
+pub(super) fn gateway_too_large() -> Response {
+    let mut response = rpc_status(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, "http: request body too large");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 #[cfg(test)]
@@ -120,6 +160,29 @@ mod tests {
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"code\":605,\"message\":\"no \\\"such\\\" thing\"}\n");
+    }
+
+    #[tokio::test]
+    async fn errors_of_the_chassis_have_the_format_of_the_requested_api() {
+        let text = async |response: Response| {
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        };
+        let gateway = "{\"code\":5,\"message\":\"Not Found\",\"details\":[]}\n";
+        for (path, body) in [
+            ("/nope", "{\"code\":404,\"message\":\"path /nope was not found\"}\n"),
+            ("/api/v1/nope", "{\"code\":404,\"message\":\"path /api/v1/nope was not found\"}\n"),
+            ("/api/v2/nope", gateway),
+            ("/api/v2/signingCert/nope", gateway),
+        ] {
+            let found = text(not_found(path.parse().unwrap()).await).await;
+            assert_eq!(found, (404, body.to_owned()), "{path}");
+        }
+        let gateway = "{\"code\":3,\"message\":\"http: request body too large\",\"details\":[]}\n";
+        assert_eq!(text(gateway_too_large()).await, (400, gateway.to_owned()));
+        let paths = ["/api/v2/signingCert", "/api/v1/signingCert", "/api/v2/log/entries"];
+        assert!(paths.into_iter().all(is_gateway) && !is_gateway("/api/v1/log/entries"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ impl Readers for Letters {
             Some([b'f', ..]) => Err(Denied::Forbidden),
             Some([b'u', ..]) => Err(Denied::Unavailable),
             Some([b'r', ..]) => Ok(Reader::named("r")),
+            Some([b'w', ..]) => std::future::pending().await,
             Some(_) => Err(Denied::Invalid),
         }
     }
@@ -86,6 +87,34 @@ async fn each_denial_has_its_status() {
     }
 }
 
+async fn ask_from(router: &Router, last: u8, token: &str) -> Response {
+    let peer = Peer { socket: ([192, 0, 2, last], 1).into(), proxy: None, usage: None };
+    let request = Request::get("/entry").header(AUTHORIZATION, format!("Bearer {token}")).extension(peer);
+    router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn tokens_that_wait_for_keys_hold_few_places_of_their_address() {
+    let zone = zone(&Gate::closed(Arc::new(Letters)));
+    let mut waiting = Vec::new();
+    for number in 0..100 {
+        let mut answer = Box::pin(ask_from(&zone, 1, "wait"));
+        match futures::poll!(&mut answer) {
+            Poll::Pending => waiting.push(answer),
+            Poll::Ready(refused) => {
+                assert!(number >= 16);
+                assert_eq!(refused.status(), 429);
+                assert!(refused.headers().contains_key("retry-after"));
+            }
+        }
+    }
+    assert_eq!(waiting.len(), 16);
+    assert_eq!(ask_from(&zone, 1, "reader").await.status(), 200, "what is judged at once needs no place");
+    assert!(futures::poll!(Box::pin(ask_from(&zone, 2, "wait"))).is_pending(), "another address");
+    drop(waiting);
+    assert!(futures::poll!(Box::pin(ask_from(&zone, 1, "wait"))).is_pending(), "places are given back");
+}
+
 #[tokio::test]
 async fn what_is_behind_the_gate_is_for_the_reader_alone() {
     let zone = zone(&Gate::closed(Arc::new(Letters)));
@@ -94,6 +123,19 @@ async fn what_is_behind_the_gate_is_for_the_reader_alone() {
     };
     assert_eq!(caching("/entry").await, "private, no-store");
     assert_eq!(caching("/bundle").await, "private, max-age=60", "a handler may allow the reader to keep it");
+}
+
+#[tokio::test]
+async fn only_the_gate_creates_permits() {
+    let shows = async |_: Permit| "shown";
+    for (gate, status) in [(Gate::open(), 200), (Gate::closed(Arc::new(Letters)), 401)] {
+        let router = Router::new().route("/entry", gate.before(get(shows)));
+        assert_eq!(ask(&router, "GET", "/entry", None).await.status(), status);
+        assert_eq!(ask(&router, "GET", "/entry", Some("Bearer r")).await.status(), 200);
+        // Mounted outside of the gate by mistake.
+        let router = Router::new().route("/entry", gate.before(get(async || "")).post(shows));
+        assert_eq!(ask(&router, "POST", "/entry", Some("Bearer r")).await.status(), 500);
+    }
 }
 
 #[tokio::test]
@@ -106,8 +148,8 @@ async fn without_a_gate_everyone_reads() {
 async fn a_client_certificate_admits_under_its_name() {
     let certificate = ClientCertificate::new(b"no certificate that we can read");
     assert!(certificate.name().starts_with("certificate "), "{}", certificate.name());
-    let shown = Credentials { token: None, certificate: Some(certificate.clone()) };
+    let shown = Credentials { token: None, certificate: Some(certificate.clone()), address: None };
     assert_eq!(CertificateReaders.admit(shown).await, Ok(Reader::named(certificate.name())));
-    let token = Credentials { token: Some("r".to_owned()), certificate: None };
+    let token = Credentials { token: Some("r".to_owned()), certificate: None, address: None };
     assert_eq!(CertificateReaders.admit(token).await, Err(Denied::Missing));
 }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     async fn ask(readers: &TokenReaders, token: Option<&str>) -> Result<String, Denied> {
-        let credentials = Credentials { token: token.map(str::to_owned), certificate: None };
+        let credentials = Credentials { token: token.map(str::to_owned), ..Credentials::default() };
         readers.admit(credentials).await.map(|reader| reader.name().to_owned())
     }
 

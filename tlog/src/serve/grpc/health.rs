@@ -33,7 +33,7 @@ pub fn health(readiness: &Readiness) -> Router {
     let check = move |_: HealthCheckRequest| {
         let readiness = readiness.clone();
         async move {
-            let ready = readiness.failing().await.is_empty();
+            let ready = readiness.is_ready().await;
             Ok(HealthCheckResponse { status: if ready { SERVING } else { NOT_SERVING } })
         }
     };

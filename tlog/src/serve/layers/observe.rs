@@ -16,8 +16,13 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
 
 use super::super::access::Reader;
+use super::super::line::Refused;
+use super::super::metrics::Counters;
+use super::super::shares;
 use super::{Peer, RequestId, is_probe};
 
+/// The metric of requests that no handler saw.
+const REFUSALS: &str = "chancery_http_refusals_total";
 /// At least this long between two lines about refusals.
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 /// Methods that have a name in metrics; others share the last.
@@ -28,6 +33,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// The metrics of one listener's requests.
 pub(super) struct Meters {
     in_flight: Gauge,
+    refusals: Counters,
     routes: RwLock<HashMap<Box<str>, Arc<Route>>>,
     unlogged: AtomicU64,
     logged: Mutex<Option<Instant>>,
@@ -47,6 +53,11 @@ impl Meters {
     pub(super) fn new() -> Self {
         Self {
             in_flight: metrics::gauge!("chancery_http_requests_in_flight"),
+            refusals: Counters::new(
+                REFUSALS,
+                "reason",
+                &[&Refused::REASONS[..], &shares::REASONS[..]].concat(),
+            ),
             routes: RwLock::default(),
             unlogged: AtomicU64::new(0),
             logged: Mutex::new(None),
@@ -81,9 +92,9 @@ impl Meters {
         meters.codes[class].get_or_init(code).increment(1);
     }
 
-    /// Counts a refusal, and says now and then how many there were.
-    fn refused(&self, reason: &'static str) {
-        metrics::counter!("chancery_http_refusals_total", "reason" => reason).increment(1);
+    /// Counts a refusal, and logs now and then how many there were, with the reason and client of the last.
+    fn refused(&self, reason: &'static str, client: Option<IpAddr>) {
+        self.refusals.increment(reason);
         self.unlogged.fetch_add(1, Ordering::Relaxed);
         // Whoever finds it locked leaves the line to whoever holds it.
         let Ok(mut logged) = self.logged.try_lock() else { return };
@@ -92,7 +103,8 @@ impl Meters {
         }
         *logged = Some(Instant::now());
         let refused = self.unlogged.swap(0, Ordering::Relaxed);
-        tracing::warn!(refused, reason, "busy: requests were answered 503 and told to come again");
+        let client = client.map(tracing::field::display);
+        tracing::warn!(refused, reason, client, "requests were refused for want of room or time");
     }
 }
 
@@ -149,7 +161,7 @@ impl Drop for Access {
         let route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         self.meters.record(route, self.method, status, elapsed);
         if let Some(Busy(reason)) = self.busy {
-            return self.meters.refused(reason);
+            return self.meters.refused(reason, self.client);
         }
         // Without the query: it may hold an e-mail address.
         let path = self.uri.path();

@@ -24,7 +24,8 @@ struct Running {
 
 impl Running {
     async fn start(router: Router, limits: Limits, tls: Option<TlsFiles>) -> Self {
-        let settings = ListenSettings::new("127.0.0.1:0".parse().unwrap(), tls);
+        let mut settings = ListenSettings::new("127.0.0.1:0".parse().unwrap(), tls);
+        settings.hosts.push("x".to_owned());
         let listener = Listener::bind(&settings, &limits).await.unwrap();
         let (address, shutdown) = (listener.local_addr(), CancellationToken::new());
         let server = tokio::spawn(listener.serve(router, shutdown.clone()));
@@ -166,13 +167,13 @@ async fn a_body_that_is_announced_too_large_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_a_504() {
-    let limits = Limits { request_timeout: SHORT, ..Limits::default() };
+async fn a_body_that_does_not_come_is_a_408() {
+    let limits = Limits { body_timeout: SHORT, ..Limits::default() };
     let running = Running::start(hello(), limits, None).await;
     let head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc";
     let answer = exchange(&mut running.connect().await, head).await;
-    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
-    assert!(answer.contains("\"code\":504"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":408"), "{answer}");
     running.stop().await;
 }
 
@@ -385,4 +386,100 @@ async fn plain_http_on_every_address_does_not_bind() {
     let settings = ListenSettings::new("0.0.0.0:0".parse().unwrap(), None);
     let refused = Listener::bind(&settings, &Limits::default()).await;
     assert!(matches!(refused, Err(ListenError::Settings(SettingsError::PlainHttp(_)))));
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_a_504() {
+    let (router, _begun, _go) = waiting();
+    let limits = Limits { request_timeout: SHORT, ..Limits::default() };
+    let running = Running::start(router, limits, None).await;
+    let answer = exchange(&mut running.connect().await, WAIT).await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    running.stop().await;
+}
+
+async fn connect_from(running: &Running, last: u8) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(running.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_address_has_a_share_of_the_connections() {
+    let mut limits = Limits { max_connections: 8, ..Limits::default() };
+    limits.per_address.connections = 2;
+    let running = Running::start(hello(), limits, None).await;
+    let keep = GET.replace("connection: close\r\n", "").replace("/ ", "/healthz ");
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect_from(&running, 2).await;
+        stream.write_all(keep.as_bytes()).await.unwrap();
+        stream.read_u8().await.unwrap();
+        held.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(read_all(&mut connect_from(&running, 2).await).await, "", "closed at once");
+        assert!(exchange(&mut connect_from(&running, 3).await, GET).await.ends_with("hello"));
+    }
+    drop(held);
+    let again = async {
+        while !exchange(&mut connect_from(&running, 2).await, GET).await.ends_with("hello") {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    tokio::time::timeout(LONG, again).await.expect("a share is given back");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn health_checks_do_not_keep_a_connection_open() {
+    let limits = Limits { idle_timeout: SHORT, ..Limits::default() };
+    let running = Running::start(hello(), limits, None).await;
+    let (mut reader, mut writer) = running.connect().await.into_split();
+    let keep = GET.replace("connection: close\r\n", "").replace("/ ", "/healthz ");
+    let probing = async {
+        while writer.write_all(keep.as_bytes()).await.is_ok() {
+            tokio::time::sleep(SHORT / 6).await;
+        }
+    };
+    tokio::select! {
+        () = probing => {}
+        _ = read_all(&mut reader) => {}
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let limits = Limits { idle_timeout: SHORT, header_timeout: SHORT, ..Limits::default() };
+    let large = "x".repeat(16 << 20);
+    let router = Router::new().route("/", get(async move || large));
+    let running = Running::start(router, limits, None).await;
+    let mut stream = running.connect().await;
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(LONG, stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(read.is_err() || answer.len() < 16 << 20, "{} bytes", answer.len());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_requests_that_do_not_come() {
+    let running = Running::start(hello(), Limits::default(), None).await;
+    let mut half = Vec::new();
+    for request in [
+        "GET / HT",
+        "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc",
+        "GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nho",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut stream = running.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        half.push(stream);
+    }
+    tokio::time::sleep(SHORT).await;
+    let begun = Instant::now();
+    running.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
