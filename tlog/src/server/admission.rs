@@ -34,6 +34,12 @@ pub enum Refusal {
     /// It is signed by a certificate of somebody else.
     #[error("this log takes only signatures by certificates of its own CA: {0}: {ADVICE}")]
     Foreign(ChainError),
+    /// Certificates of somebody else come along with one of ours: they would be published in its company.
+    #[error(
+        "certificates beside the signer's are not of this instance: send the signer's certificate alone, or with this \
+         instance's chain"
+    )]
+    Beside,
     /// The certificate has expired, or is not valid yet.
     #[error("the certificate is not valid at this time: get a new one and sign again")]
     NotNow,
@@ -91,16 +97,26 @@ impl Admission {
             return Err(Refusal::Key);
         }
         for verifier in verifiers {
+            if self.own_only {
+                self.refuse_company(verifier)?;
+            }
             let identity = match self.name(verifier) {
                 Ok(name) => name,
                 Err(refusal) if self.own_only => return Err(refusal),
                 Err(_) => format!("key {}", hex::encode(verifier.public_key().fingerprint())),
             };
             if let Some(limiter) = &self.identities {
-                limiter.take(identity).map_err(|retry_after| Refusal::TooMany { retry_after })?;
+                limiter.take(&identity).map_err(|retry_after| Refusal::TooMany { retry_after })?;
             }
         }
         Ok(())
+    }
+
+    /// Refuses a chain with certificates that are not this instance's. Genuine clients send the leaf alone; what is stored
+    /// is served for ever, and of a chain only the leaf proves to be ours.
+    fn refuse_company(&self, verifier: &Verifier) -> Result<(), Refusal> {
+        let ours = |further: &Certificate| self.authorities.contains(further);
+        if verifier.further_certificates().iter().all(ours) { Ok(()) } else { Err(Refusal::Beside) }
     }
 
     /// Issuer and name of a signer whom one of our authorities has certified.
@@ -130,7 +146,7 @@ impl Refusal {
     fn reason(&self) -> &'static str {
         match self {
             Self::Key => "key",
-            Self::Foreign(_) => "foreign_certificate",
+            Self::Foreign(_) | Self::Beside => "foreign_certificate",
             Self::NotNow => "not_valid_now",
             Self::TooMany { .. } => "too_many",
         }

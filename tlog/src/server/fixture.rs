@@ -134,7 +134,7 @@ impl Answer {
     }
 }
 
-/// Sends a request with these headers and body.
+/// Sends a request with these headers and body. Its path is normalised first.
 pub(super) async fn send(
     router: &Router,
     method: &str,
@@ -146,7 +146,10 @@ pub(super) async fn send(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let mut request = request.body(body.into()).unwrap();
+    // As the listener does before routing.
+    crate::serve::target::normalise(&mut request);
+    let response = router.clone().oneshot(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
     Answer { status, headers, body }

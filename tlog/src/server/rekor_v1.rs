@@ -62,7 +62,7 @@ struct Dialect {
 
 type Shared = axum::extract::State<Arc<Dialect>>;
 
-/// The whole API under its absolute paths, `/ping` included. Every path also works with a trailing slash.
+/// The whole API under its absolute paths, `/ping` included.
 pub fn router(rekor: RekorV1) -> Router {
     let RekorV1 { current, past, admission, gate } = rekor;
     let dialect = Arc::new(Dialect {
@@ -72,21 +72,23 @@ pub fn router(rekor: RekorV1) -> Router {
         past: past.into_iter().map(Served::from).collect(),
     });
     let entry = gate.before(get(entries::by_index)).post(entries::create);
-    let routes = [
-        ("/api/v1/log/entries", only("GET, POST", entry)),
+    let sealed = [
+        ("/api/v1/log/entries", cors::any_origin_for_post(only("GET, POST", entry))),
         ("/api/v1/log/entries/retrieve", only("POST", gate.before(post(entries::retrieve)))),
         ("/api/v1/log/entries/{entry_uuid}", only("GET", gate.before(get(entries::by_uuid)))),
+        ("/api/v1/index/retrieve", only("POST", gate.before(post(search::retrieve)))),
+    ];
+    let open = [
         ("/api/v1/log", only("GET", get(head::log_info))),
         ("/api/v1/log/proof", only("GET", get(head::consistency_proof))),
         ("/api/v1/log/publicKey", only("GET", get(head::public_key))),
-        ("/api/v1/index/retrieve", only("POST", gate.before(post(search::retrieve)))),
-        ("/ping", only("GET", get(async || "."))),
+        // A health check, the only path on which the genuine server answers HEAD.
+        ("/ping", get(async || ".")),
     ];
-    let mut router = Router::new();
-    for (path, methods) in routes {
-        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
-    }
-    cors::allow_any_origin(router.with_state(dialect).layer(from_fn(never_cached)))
+    let open = open.map(|(path, methods)| (path, cors::any_origin(methods)));
+    let routes = sealed.into_iter().chain(open);
+    let router = routes.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    router.with_state(dialect).layer(from_fn(never_cached))
 }
 
 /// Answers other methods 405, HEAD too: the genuine server has no HEAD, and axum would make one of GET.

@@ -25,12 +25,13 @@ pub use self::refusal::{Code, Refusal};
 use super::admission::Admission;
 use super::log::{HashedLeaf, Log, Submission};
 use super::tiles;
+use crate::effort::Effort;
 use crate::key::PublicKey;
 use crate::note::{KeyName, Note, NoteError, NoteKey};
 use crate::rekor_v2::{CanonicalEntry, CreateEntryRequest, TransparencyLogEntry};
 use crate::serve::access::Gate;
-use crate::serve::cors;
 use crate::serve::reply::json;
+use crate::serve::{cors, leave_runtime};
 
 /// Why a log cannot speak Rekor v2.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +78,11 @@ impl RekorV2 {
 
     /// Checks and adds an entry. Returns once it is durable under the checkpoint that the answer holds.
     pub async fn create_entry(&self, request: CreateEntryRequest) -> Result<TransparencyLogEntry, Refusal> {
-        let CanonicalEntry { body, kind_version, index_keys, verifiers } = check(request).await?;
+        if request.signature_checks() > Effort::LITTLE {
+            leave_runtime().await;
+        }
+        let CanonicalEntry { body, kind_version, index_keys, verifiers } =
+            CanonicalEntry::from_request(request)?;
         if let Some(admission) = &self.admission {
             admission.admit(&verifiers)?;
         }
@@ -101,21 +106,6 @@ impl RekorV2 {
     }
 }
 
-/// Verifies a request. A digest takes microseconds; an envelope may have megabytes and ten signatures, which would
-/// stop the runtime.
-async fn check(request: CreateEntryRequest) -> Result<CanonicalEntry, Refusal> {
-    let entry = match request {
-        CreateEntryRequest::HashedRekord(_) => CanonicalEntry::from_request(request),
-        CreateEntryRequest::Dsse(_) => {
-            tokio::task::spawn_blocking(|| CanonicalEntry::from_request(request)).await.map_err(|error| {
-                tracing::error!(%error, "verifying an envelope failed");
-                Refusal::internal()
-            })?
-        }
-    };
-    Ok(entry?)
-}
-
 /// The whole API under its absolute paths: entries over REST and gRPC, and the log's tiles both at the root (where Go
 /// tools and monitors read) and under `/api/v2` (where the specification has them). Entry bundles are behind `gate`.
 pub fn router(rekor: RekorV2, gate: &Gate) -> Router {
@@ -123,12 +113,12 @@ pub fn router(rekor: RekorV2, gate: &Gate) -> Router {
     let grpc = grpc::service(rekor.clone());
     let create = post(create_entry).head(other_method).fallback(other_method);
     let entries = Router::new()
-        .route("/api/v2/log/entries", create)
-        .route("/api/v2/log/{*path}", any(async || Refusal::not_found()))
+        .route("/api/v2/log/entries", cors::any_origin(create))
+        .route("/api/v2/log/{*path}", cors::any_origin(any(async || Refusal::not_found())))
         // The chassis has a limit too; without this axum's own, which is lower, would answer in text.
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(rekor));
-    cors::allow_any_origin(entries).merge(grpc).merge(face.clone()).nest("/api/v2", face)
+    entries.merge(grpc).merge(face.clone()).nest("/api/v2", face)
 }
 
 /// `POST /api/v2/log/entries`

@@ -19,6 +19,7 @@ use super::store::CommitError;
 use crate::clock::{Clock, Timestamp};
 use crate::merkle::Hash;
 use crate::note::NoteError;
+use crate::serve::block;
 
 /// Batches up to this many bytes are made on the async thread: hashing them takes less than handing them over and
 /// back is worth (some 100 µs).
@@ -164,7 +165,7 @@ impl Sequencer {
         if bytes <= INLINE_BYTES && !self.face.may_block() {
             return Ok(make());
         }
-        tokio::task::spawn_blocking(make).await.map_err(|panic| Fatal::Panicked(panic.to_string()))
+        block(make).await.map_err(|panic| Fatal::Panicked(panic.to_string()))
     }
 
     /// The time of this round: the clock's, but never before the last head's.

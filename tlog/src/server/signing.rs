@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::key::Signer;
-use crate::serve::Problem;
+use crate::serve::{Problem, block};
 
 /// Runs `sign`. A software key takes 22 µs, less than a change of threads; an HSM or KMS would stop the runtime.
 pub(super) async fn with_signer<T, E>(
@@ -16,7 +16,7 @@ where
 {
     let outcome = if signer.may_block() {
         let signer = Arc::clone(signer);
-        tokio::task::spawn_blocking(move || sign(&signer).map_err(|error| error.to_string())).await
+        block(move || sign(&signer).map_err(|error| error.to_string())).await
     } else {
         Ok(sign(signer).map_err(|error| error.to_string()))
     };

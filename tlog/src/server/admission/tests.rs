@@ -63,7 +63,36 @@ fn a_chain_that_a_submitter_brings_along_proves_nothing() {
         stranger.issuing.certificate.clone(),
         stranger.root.certificate.clone(),
     ];
-    assert!(matches!(house.own_only().admit(&[Verifier::Certificates(chain)]), Err(Refusal::Foreign(_))));
+    assert_eq!(house.own_only().admit(&[Verifier::Certificates(chain)]), Err(Refusal::Beside));
+}
+
+/// Every chain of up to four of these certificates behind an own leaf: only the instance's own may be there.
+#[test]
+fn certificates_of_others_beside_an_own_leaf_are_refused_wherever_they_stand() {
+    let (house, stranger) = (House::new(), House::new());
+    let signer = house.signer();
+    let leaf = signer.certificate().unwrap();
+    let company = [
+        (house.issuing.certificate.clone(), true),
+        (house.root.certificate.clone(), true),
+        (stranger.issuing.certificate.clone(), false),
+        (stranger.issuing.leaf(&any_key(), |_| {}), false),
+        (house.issuing.leaf(&any_key(), |_| {}), false),
+    ];
+    let own_only = house.own_only();
+    let any = Admission::any(house.authorities(), house.clock.clone());
+    for choice in 0..company.len().pow(4) {
+        let length = u32::try_from(choice % 5).unwrap();
+        let picked = (0..length).map(|at| &company[choice / company.len().pow(at) % company.len()]);
+        let picked: Vec<_> = picked.collect();
+        let chain = std::iter::once(leaf).chain(picked.iter().map(|(certificate, _)| certificate));
+        let verifier = Verifier::Certificates(chain.cloned().collect());
+        let ours = picked.iter().all(|(_, ours)| *ours);
+        let expected = if ours { Ok(()) } else { Err(Refusal::Beside) };
+        assert_eq!(own_only.admit(std::slice::from_ref(&verifier)), expected);
+        assert_eq!(own_only.admit(&[house.signer(), verifier.clone()]), expected, "not the first signer");
+        any.admit(&[verifier]).unwrap();
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::certificate::{Certificate, MAX_CERTIFICATE, MAX_CHAIN};
 use crate::ct::AddChainResponse;
 use crate::merkle::Hash;
 use crate::serve::Problem;
+use crate::serve::access::Permit;
 use crate::serve::reply::json;
 use crate::server::log::{AddError, ProofReadError};
 use crate::server::store::StoredEntry;
@@ -182,9 +183,13 @@ impl From<&StoredEntry> for LeafEntry {
 }
 
 /// `GET get-entries?start&end`, both ends included
-pub(super) async fn get_entries(State(log): State<CtLog>, range: Parsed<Range>) -> Result<Response, Problem> {
+pub(super) async fn get_entries(
+    State(log): State<CtLog>,
+    permit: Permit,
+    range: Parsed<Range>,
+) -> Result<Response, Problem> {
     let Range { start, end } = query(range)?;
-    let entries = log.range(start, end).await?.iter().map(LeafEntry::from).collect();
+    let entries = log.range(permit, start, end).await?.iter().map(LeafEntry::from).collect();
     Ok(json(StatusCode::OK, &Entries { entries }))
 }
 
@@ -215,10 +220,11 @@ struct EntryAndProof {
 /// `GET get-entry-and-proof?leaf_index&tree_size`
 pub(super) async fn get_entry_and_proof(
     State(log): State<CtLog>,
+    permit: Permit,
     by: Parsed<ByIndex>,
 ) -> Result<Response, Problem> {
     let ByIndex { leaf_index, tree_size } = query(by)?;
-    let (entry, path) = log.entry_and_proof(leaf_index, tree_size).await?;
+    let (entry, path) = log.entry_and_proof(permit, leaf_index, tree_size).await?;
     let LeafEntry { leaf_input, extra_data } = LeafEntry::from(&entry);
     let answer = EntryAndProof { leaf_input, extra_data, audit_path: base64_all(&path) };
     Ok(json(StatusCode::OK, &answer))

@@ -34,12 +34,9 @@ impl CtLog {
         if let Some(signed) = kept.iter().find(|signed| signed.size == head.size) {
             return Ok(signed.clone());
         }
-        let newest = self.0.log.entries(head.size.saturating_sub(NEWEST)..head.size).await?;
-        let mut time = head.time;
-        for entry in &newest {
-            // The head's time must not lie before a leaf's (§3.5), also when the clock stepped back in between.
-            time = time.max(leaf_time(&entry.leaf)?);
-        }
+        let newest = self.0.log.times(head.size.saturating_sub(NEWEST)..head.size, leaf_time).await?;
+        // The head's time must not lie before a leaf's (§3.5), also when the clock stepped back in between.
+        let mut time = newest.into_iter().fold(head.time, Timestamp::max);
         if let Some(before) = kept.back() {
             time = time.max(before.time);
         }

@@ -2,7 +2,8 @@
 
 use super::submit::hash_term;
 use super::{CtLog, CtLogError};
-use crate::merkle::{Hash, leaf_hash};
+use crate::merkle::Hash;
+use crate::serve::access::Permit;
 use crate::server::store::StoredEntry;
 
 /// Most entries of one `get-entries` answer, a full entry bundle. Fewer than asked for is allowed (§4.6).
@@ -35,30 +36,27 @@ impl CtLog {
         size: u64,
     ) -> Result<Option<(u64, Vec<Hash>)>, CtLogError> {
         self.has_tree(size)?;
-        for index in self.0.log.search(&hash_term(leaf), 2).await? {
-            if index >= size {
-                continue;
-            }
-            // A term is only a hint: the leaf itself says whether it has this hash.
-            let entry = self.0.log.entry(index).await?;
-            if entry.is_some_and(|entry| leaf_hash(&entry.leaf) == *leaf) {
-                return Ok(Some((index, self.0.log.inclusion_proof(index, size).await?)));
-            }
-        }
-        Ok(None)
+        let Some(index) = self.0.log.position(&hash_term(leaf), leaf, size).await? else { return Ok(None) };
+        Ok(Some((index, self.0.log.inclusion_proof(index, size).await?)))
     }
 
-    pub(super) async fn range(&self, start: u64, end: u64) -> Result<Vec<StoredEntry>, CtLogError> {
+    pub(super) async fn range(
+        &self,
+        permit: Permit,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<StoredEntry>, CtLogError> {
         let size = self.0.log.head().size;
         if start > end || start >= size {
             return Err(CtLogError::Submission("start <= end and start < the size of the tree must hold"));
         }
         let stop = end.saturating_add(1).min(size).min(start.saturating_add(MAX_ENTRIES));
-        Ok(self.0.log.entries(start..stop).await?)
+        Ok(self.0.log.entries(permit, start..stop).await?)
     }
 
     pub(super) async fn entry_and_proof(
         &self,
+        permit: Permit,
         index: u64,
         size: u64,
     ) -> Result<(StoredEntry, Vec<Hash>), CtLogError> {
@@ -67,7 +65,7 @@ impl CtLog {
         if index >= size {
             return Err(outside);
         }
-        let entry = self.0.log.entry(index).await?.ok_or(outside)?;
+        let entry = self.0.log.entry(permit, index).await?.ok_or(outside)?;
         Ok((entry, self.0.log.inclusion_proof(index, size).await?))
     }
 }

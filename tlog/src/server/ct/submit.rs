@@ -7,7 +7,9 @@ use crate::certificate::{Certificate, MAX_CHAIN, oid};
 use crate::chain::{self, Purpose};
 use crate::clock::Timestamp;
 use crate::ct::{CtError, Entry, Sct};
+use crate::effort::Effort;
 use crate::merkle::Hash;
+use crate::serve::with_effort;
 use crate::server::log::{HashedLeaf, Submission};
 use crate::server::signing::with_signer;
 
@@ -25,7 +27,7 @@ pub(in crate::server) fn hash_term(leaf: &Hash) -> String {
 }
 
 /// The submission time inside a `MerkleTreeLeaf`: version, leaf type, then 8 bytes of milliseconds (§3.4).
-pub(super) fn leaf_time(leaf: &[u8]) -> Result<Timestamp, CtError> {
+pub(super) fn leaf_time(leaf: &[u8]) -> Result<Timestamp, CtLogError> {
     let millis: [u8; 8] = leaf
         .get(2..10)
         .and_then(|bytes| bytes.try_into().ok())
@@ -36,7 +38,7 @@ pub(super) fn leaf_time(leaf: &[u8]) -> Result<Timestamp, CtError> {
 impl CtLog {
     pub(super) async fn submit(&self, kind: Leaf, chain: &[Certificate]) -> Result<Sct, CtLogError> {
         // Step 1: the chain leads to an accepted root, and its leaf is what this endpoint is for.
-        let path = self.accept(kind, chain)?;
+        let path = with_effort(|effort| self.accept(kind, chain, effort)).await?;
         // Step 2: the leaf, with the time at which we see it.
         let entry = match kind {
             Leaf::Precertificate => Entry::from_precertificate(&path[0], &path[1])?,
@@ -60,16 +62,20 @@ impl CtLog {
     }
 
     async fn stored_time(&self, index: u64) -> Result<Timestamp, CtLogError> {
-        let stored = self.0.log.entry(index).await?;
-        let stored = stored.ok_or(CtLogError::Structure(CtError::Malformed("receipt")))?;
-        Ok(leaf_time(&stored.leaf)?)
+        let stored = self.0.log.times(index..index.saturating_add(1), leaf_time).await?;
+        stored.first().copied().ok_or(CtLogError::Structure(CtError::Malformed("receipt")))
     }
 
     /// The verified path: leaf first, root last.
     ///
     /// Every member is judged at the leaf's notBefore. A log records what was issued: it must take a certificate
     /// that has expired since, and an issuer that had expired before is refused.
-    fn accept(&self, kind: Leaf, chain: &[Certificate]) -> Result<Vec<Certificate>, CtLogError> {
+    fn accept(
+        &self,
+        kind: Leaf,
+        chain: &[Certificate],
+        effort: &Effort,
+    ) -> Result<Vec<Certificate>, CtLogError> {
         let [leaf, rest @ ..] = chain else {
             return Err(CtLogError::Submission("the chain is empty"));
         };
@@ -87,7 +93,7 @@ impl CtLog {
             }
         };
         let Inner { roots, known, .. } = &*self.0;
-        let path = chain::verify_knowing(leaf, rest, roots, leaf.not_before(), purpose, known)?;
+        let path = chain::verify_knowing(leaf, rest, roots, leaf.not_before(), purpose, known, effort)?;
         // A root that was submitted as leaf would make a path of one, without an issuer.
         if path.len() < 2 {
             return Err(CtLogError::Submission("the leaf has no issuer"));

@@ -5,7 +5,7 @@
 //! and its log's file system is the last place to write to. A line that was torn by the interruption is one chunk that
 //! is checked again. What a state says is valid for one head, one way of checking and one version of it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,7 @@ use super::chunk::Chunk;
 use super::tally::Key;
 use super::{FsckError, Options};
 use crate::checkpoint::Origin;
+use crate::files;
 use crate::server::store::Head;
 
 /// Raised when chunks get another meaning.
@@ -69,15 +70,10 @@ impl StateFile {
         head: &Head,
         options: Options,
     ) -> Result<Progress, FsckError> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read.map_err(|error| failed(&self.path, &error))?,
-        };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)
-            .map_err(|error| failed(&self.path, &error))?;
+        // Opened first: what another user put into a shared folder is not believed.
+        let opened = files::open_append(&self.path, files::PUBLIC);
+        let mut file = opened.map_err(|error| failed(&self.path, &error))?;
+        let text = std::fs::read_to_string(&self.path).map_err(|error| failed(&self.path, &error))?;
         let origin = origin.as_str();
         if let Some((key, chunks)) = known(&text, origin, head, options) {
             let (file, chunks) = (Mutex::new(file), Mutex::new(chunks));

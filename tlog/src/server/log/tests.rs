@@ -10,10 +10,15 @@ use super::*;
 use crate::clock::FixedClock;
 use crate::key::{KeyKind, SoftwareSigner};
 use crate::merkle::{NodeId, verify_consistency, verify_inclusion};
+use crate::serve::access::Permit;
 use crate::server::store::{Commit, Fault, Faulty, Memory, NewEntry, StoredEntry};
-use crate::tile::{Tile, TileKind, decode_bundle};
+use crate::tile::{EntryBundle, HashTile, decode_bundle};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+fn permit() -> Permit {
+    Permit::for_a_test()
+}
 
 /// A log with one entry of its own on a store that fails on demand.
 struct Fixture {
@@ -239,7 +244,7 @@ async fn a_nearly_full_disk_stops_adds_and_not_reads() {
     fixture.store.set_free_bytes(Some(fixture.settings.min_free_bytes - 1));
     assert!(matches!(log.add(submission(1)).await, Err(AddError::ReadOnly { .. })));
     assert!(log.add(submission(0)).await.unwrap().duplicate, "a duplicate needs no disk");
-    assert!(log.entry(0).await.unwrap().is_some());
+    assert!(log.entry(permit(), 0).await.unwrap().is_some());
     fixture.store.set_free_bytes(Some(fixture.settings.min_free_bytes));
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(log.add(submission(1)).await.unwrap().index, 1);
@@ -255,7 +260,7 @@ async fn time_never_steps_back() {
     let back = log.add(submission(2)).await.unwrap();
     assert_eq!(back.time, forward.time);
     assert_eq!(back.head.time, back.time);
-    assert_eq!(log.entry(2).await.unwrap().unwrap().time, back.time);
+    assert_eq!(log.entry(permit(), 2).await.unwrap().unwrap().time, back.time);
 }
 
 #[tokio::test]
@@ -290,15 +295,16 @@ async fn reads_end_at_the_head_and_prove_themselves() {
     let (log, ..) = fixture.run().await;
     add(&log, 1..300).await;
     let head = log.head();
-    assert!(log.entry(300).await.unwrap().is_none());
-    assert_eq!(log.entries(0..1000).await.unwrap().len(), 256);
-    assert_eq!(log.entries(290..u64::MAX).await.unwrap().len(), 10);
-    assert_eq!(log.entries(300..400).await.unwrap().len(), 0);
+    assert!(log.entry(permit(), 300).await.unwrap().is_none());
+    assert_eq!(log.entries(permit(), 0..1000).await.unwrap().len(), 256);
+    assert_eq!(log.entries(permit(), 290..u64::MAX).await.unwrap().len(), 10);
+    assert_eq!(log.entries(permit(), 300..400).await.unwrap().len(), 0);
     assert_eq!(log.find(&submission(42).identity).await.unwrap(), Some(42));
     assert_eq!(log.find(&submission(300).identity).await.unwrap(), None);
-    assert_eq!(log.search("term 1", 2).await.unwrap(), [297, 299]);
+    assert_eq!(log.search(permit(), "term 1", 2).await.unwrap(), [297, 299]);
     assert_eq!(log.root_at(300).await.unwrap(), head.root);
-    let leaf = leaf_hash(&log.entry(7).await.unwrap().unwrap().leaf);
+    let leaf = leaf_hash(&log.entry(permit(), 7).await.unwrap().unwrap().leaf);
+    assert_eq!((log.leaf_hash(7).await.unwrap(), log.leaf_hash(300).await.unwrap()), (Some(leaf), None));
     for size in [8, 9, 255, 256, 257, 300] {
         let root = log.root_at(size).await.unwrap();
         verify_inclusion(&leaf, 7, size, &log.inclusion_proof(7, size).await.unwrap(), &root).unwrap();
@@ -316,18 +322,19 @@ async fn tiles_are_rendered_exactly_as_far_as_the_head_reaches() {
     let fixture = Fixture::new().await;
     let (log, ..) = fixture.run().await;
     add(&log, 1..300).await;
-    let entries = |index, width| Tile { kind: TileKind::Entries, index, width };
-    let hashes = |level, index, width| Tile { kind: TileKind::Hashes { level }, index, width };
-    let bundle = log.tile(entries(1, 44)).await.unwrap().unwrap();
-    assert_eq!(decode_bundle(&bundle).unwrap().len(), 44);
-    assert_eq!(decode_bundle(&bundle).unwrap()[43], &*submission(299).leaf);
-    let tile = log.tile(hashes(0, 0, 256)).await.unwrap().unwrap();
+    let bundle = async |index, width| log.entry_bundle(permit(), EntryBundle { index, width }).await.unwrap();
+    let hashes = async |level, index, width| log.hash_tile(HashTile { level, index, width }).await.unwrap();
+    let partial = bundle(1, 44).await.unwrap();
+    assert_eq!(decode_bundle(&partial).unwrap().len(), 44);
+    assert_eq!(decode_bundle(&partial).unwrap()[43], &*submission(299).leaf);
+    let tile = hashes(0, 0, 256).await.unwrap();
     assert_eq!(tile.len(), 256 * 32);
     assert_eq!(tile[32..64], *leaf_hash(&submission(1).leaf).as_bytes());
-    let above = log.tile(hashes(1, 0, 1)).await.unwrap().unwrap();
+    let above = hashes(1, 0, 1).await.unwrap();
     assert_eq!(*above, *log.root_at(256).await.unwrap().as_bytes());
-    for tile in [entries(1, 45), entries(1, 256), hashes(0, 1, 45), hashes(1, 0, 2), hashes(2, 0, 1)] {
-        assert_eq!(log.tile(tile).await.unwrap(), None, "{tile:?}");
+    assert_eq!((bundle(1, 45).await, bundle(1, 256).await), (None, None));
+    for (level, index, width) in [(0, 1, 45), (1, 0, 2), (2, 0, 1)] {
+        assert_eq!(hashes(level, index, width).await, None, "{level}/{index}.p/{width}");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::merkle::{Hash, leaf_hash};
 use crate::rekor::{entry_id, sign_checkpoint, sign_set};
 use crate::serve::Problem;
+use crate::serve::access::Permit;
 use crate::server::signing::with_signer;
 use crate::server::store::Head;
 
@@ -93,12 +94,12 @@ impl Served {
     }
 
     /// The entry at `index` in the current tree; `None` if the tree does not reach it.
-    pub(super) async fn read(&self, index: u64) -> Result<Option<Answer>, Problem> {
+    pub(super) async fn read(&self, permit: Permit, index: u64) -> Result<Option<Answer>, Problem> {
         let head = self.log.head();
         if index >= head.size {
             return Ok(None);
         }
-        let Some(entry) = self.log.entry(index).await.map_err(|error| problem::store(&error))? else {
+        let Some(entry) = self.log.entry(permit, index).await.map_err(|error| problem::store(&error))? else {
             return Ok(None);
         };
         let proof =
@@ -109,9 +110,9 @@ impl Served {
     }
 
     /// The entry with this leaf hash.
-    pub(super) async fn read_by_hash(&self, leaf: &Hash) -> Result<Option<Answer>, Problem> {
+    pub(super) async fn read_by_hash(&self, permit: Permit, leaf: &Hash) -> Result<Option<Answer>, Problem> {
         match self.log.find(leaf).await.map_err(|error| problem::store(&error))? {
-            Some(index) => self.read(index).await,
+            Some(index) => self.read(permit, index).await,
             None => Ok(None),
         }
     }

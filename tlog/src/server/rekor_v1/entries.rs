@@ -10,10 +10,12 @@ use serde::Deserialize;
 
 use super::answer::{Answer, Located};
 use super::{Shared, problem, schema};
+use crate::effort::Effort;
 use crate::merkle::{Hash, leaf_hash};
 use crate::rekor::CanonicalEntry;
-use crate::serve::Problem;
+use crate::serve::access::Permit;
 use crate::serve::reply::json;
+use crate::serve::{Problem, with_effort};
 use crate::server::log::{HashedLeaf, Submission};
 
 /// Most items that one `retrieve` may ask for, over its three lists together.
@@ -29,7 +31,8 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Response, Problem> {
     schema::body("proposedEntry", &headers, &body)?;
-    let entry = CanonicalEntry::from_proposed(&body).map_err(|error| problem::entry(&error))?;
+    let entry = with_effort(|effort| CanonicalEntry::from_proposed_within(&body, effort)).await;
+    let entry = entry.map_err(|error| problem::entry(&error))?;
     dialect.admission.admit(&entry.verifiers).map_err(|refusal| problem::admission(&refusal))?;
     let leaf = HashedLeaf::new(entry.body);
     let body = leaf.bytes().clone();
@@ -61,21 +64,26 @@ pub(super) async fn create(
 }
 
 /// `GET /api/v1/log/entries?logIndex=N`
-pub(super) async fn by_index(State(dialect): Shared, pairs: schema::Pairs) -> Result<Response, Problem> {
+pub(super) async fn by_index(
+    State(dialect): Shared,
+    permit: Permit,
+    pairs: schema::Pairs,
+) -> Result<Response, Problem> {
     let index = schema::query_int(&pairs, "logIndex", 0)?;
     let index = index.ok_or_else(|| schema::required("logIndex", "query"))?;
-    Ok(found(dialect.read(index).await?))
+    Ok(found(dialect.read(permit, index).await?))
 }
 
 /// `GET /api/v1/log/entries/{entryUUID}`
 pub(super) async fn by_uuid(
     State(dialect): Shared,
+    permit: Permit,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     // A path that is no UTF-8 is no id either.
     let text = path.map(|Path(text)| text).unwrap_or_default();
     let id = EntryId::parse(&text, "entryUUID", "path")?;
-    Ok(found(dialect.read_by_hash(id.tree, &id.leaf).await?))
+    Ok(found(dialect.read_by_hash(permit, id.tree, &id.leaf).await?))
 }
 
 /// The answer, or the genuine server's 404, which has no body.
@@ -87,7 +95,7 @@ fn header(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(text).map_err(|_| Problem::bad_request("malformed request path"))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LogQuery {
     #[serde(rename = "entryUUIDs")]
@@ -105,26 +113,29 @@ enum Wanted {
 /// `POST /api/v1/log/entries/retrieve`: what is not in the log is left out; what is malformed refuses the request.
 pub(super) async fn retrieve(
     State(dialect): Shared,
+    permit: Permit,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     schema::body("entry", &headers, &body)?;
-    let wanted = wanted(schema::parse("entry", &body)?)?;
+    let query = schema::parse_or_null("entry", &body)?;
+    let wanted = with_effort(|effort| wanted(&query, effort)).await?;
     let mut answers = Vec::with_capacity(wanted.len());
     for one in wanted {
         answers.extend(match one {
-            Wanted::Entry(id) => dialect.read_by_hash(id.tree, &id.leaf).await?,
-            Wanted::Index(index) => dialect.read(index).await?,
+            Wanted::Entry(id) => dialect.read_by_hash(permit, id.tree, &id.leaf).await?,
+            Wanted::Index(index) => dialect.read(permit, index).await?,
         });
     }
     Ok(json(StatusCode::OK, &answers))
 }
 
-fn wanted(query: LogQuery) -> Result<Vec<Wanted>, Problem> {
+fn wanted(query: &LogQuery, effort: &Effort) -> Result<Vec<Wanted>, Problem> {
     let lists = [
         ("entryUUIDs", query.entry_uuids.as_ref().map(Vec::len)),
         ("logIndexes", query.log_indexes.as_ref().map(Vec::len)),
-        ("entries", query.entries.as_ref().map(Vec::len)),
+        // An empty one is none for the genuine server; of the others it is an error.
+        ("entries", query.entries.as_ref().map(Vec::len).filter(|count| *count > 0)),
     ];
     let mut total = 0;
     for (name, count) in lists {
@@ -136,18 +147,23 @@ fn wanted(query: LogQuery) -> Result<Vec<Wanted>, Problem> {
         let message = format!("more than max allowed {MAX_RETRIEVE} entries in request");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, message));
     }
-    let mut wanted = Vec::with_capacity(total);
+    let mut ids = Vec::with_capacity(total);
     for (at, text) in query.entry_uuids.iter().flatten().enumerate() {
-        wanted.push(Wanted::Entry(EntryId::parse(text, &format!("entryUUIDs.{at}"), "body")?));
+        ids.push(EntryId::parse(text, &format!("entryUUIDs.{at}"), "body")?);
     }
+    let mut indexes = Vec::new();
     for (at, index) in query.log_indexes.iter().flatten().enumerate() {
-        wanted.push(Wanted::Index(schema::at_least(&format!("logIndexes.{at}"), "body", *index, 0)?));
+        indexes.push(Wanted::Index(schema::at_least(&format!("logIndexes.{at}"), "body", *index, 0)?));
     }
+    // The order of the genuine server: ids with a tree, then bare hashes, hashes of entries, and indexes.
+    let (in_a_tree, mut anywhere): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.tree.is_some());
     for entry in query.entries.iter().flatten() {
-        let entry = CanonicalEntry::from_query(entry).map_err(|error| problem::entry(&error))?;
-        wanted.push(Wanted::Entry(EntryId { tree: None, leaf: leaf_hash(&entry.body) }));
+        let entry =
+            CanonicalEntry::from_query_within(entry, effort).map_err(|error| problem::entry(&error))?;
+        anywhere.push(EntryId { tree: None, leaf: leaf_hash(&entry.body) });
     }
-    Ok(wanted)
+    let ids = in_a_tree.into_iter().chain(anywhere).map(Wanted::Entry);
+    Ok(ids.chain(indexes).collect())
 }
 
 /// An entry id: 64 hex digits of the leaf hash, optionally after 16 of the tree id. Any case.

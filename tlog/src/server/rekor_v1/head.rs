@@ -11,7 +11,8 @@ use super::{Dialect, Shared, problem, schema};
 use crate::serve::Problem;
 use crate::serve::reply::json;
 
-/// Media type of PEM as Rekor names it, for errors of `publicKey` too.
+/// Media type of PEM as Rekor names it. Errors of `publicKey` have it too, but for those of its query, which are found
+/// before the media type is chosen.
 const PEM: HeaderValue = HeaderValue::from_static("application/x-pem-file");
 
 #[derive(Serialize)]
@@ -91,6 +92,9 @@ pub(super) async fn consistency_proof(
 pub(super) async fn public_key(State(dialect): Shared, pairs: schema::Pairs) -> Response {
     let mut response = match tree(&dialect, &pairs) {
         Ok(tree) => tree.signer.public_key().to_pem().into_response(),
+        Err(problem) if problem.status() == StatusCode::UNPROCESSABLE_ENTITY => {
+            return problem.into_response();
+        }
         Err(problem) => problem.into_response(),
     };
     response.headers_mut().insert(CONTENT_TYPE, PEM);
@@ -100,7 +104,7 @@ pub(super) async fn public_key(State(dialect): Shared, pairs: schema::Pairs) -> 
 /// The tree that `treeID` names, which is decimal here and hexadecimal in entry ids; without it the current one.
 fn tree<'d>(dialect: &'d Dialect, pairs: &schema::Pairs) -> Result<&'d Served, Problem> {
     let Some(text) = schema::query(pairs, "treeID")? else { return Ok(&dialect.current) };
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(schema::pattern("treeID", "query", "^[0-9]+$"));
     }
     let named = text.parse().ok().and_then(|id| dialect.tree(id));

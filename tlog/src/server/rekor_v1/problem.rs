@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::schema;
 use crate::rekor::EntryError;
 use crate::serve::Problem;
 use crate::server::admission::Refusal;
@@ -17,18 +18,20 @@ const RESTART: Duration = Duration::from_secs(2);
 
 /// An entry that is refused.
 pub(super) fn entry(error: &EntryError) -> Problem {
-    let status = match error {
-        EntryError::UnknownKind(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        EntryError::Invalid(_) | EntryError::Algorithm => StatusCode::BAD_REQUEST,
+    let (status, code) = match error {
+        EntryError::UnknownKind(_) => (StatusCode::UNPROCESSABLE_ENTITY, 422),
+        EntryError::Required(_) => (StatusCode::UNPROCESSABLE_ENTITY, schema::REQUIRED),
+        EntryError::Version => (StatusCode::UNPROCESSABLE_ENTITY, schema::PATTERN),
+        EntryError::Invalid(_) | EntryError::Algorithm => (StatusCode::BAD_REQUEST, 400),
     };
-    Problem::new(status, error.to_string())
+    Problem::new(status, error.to_string()).with_code(code)
 }
 
 /// An entry that is not admitted.
 pub(super) fn admission(refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::TooMany { retry_after } => Problem::too_many(refusal.to_string(), *retry_after),
-        Refusal::Key | Refusal::Foreign(_) | Refusal::NotNow => {
+        Refusal::Key | Refusal::Foreign(_) | Refusal::Beside | Refusal::NotNow => {
             Problem::new(StatusCode::FORBIDDEN, refusal.to_string())
         }
     }

@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use crate::serve::Problem;
 
 const TYPE: u16 = 601;
-const REQUIRED: u16 = 602;
+pub(super) const REQUIRED: u16 = 602;
 const TOO_LONG: u16 = 603;
 const TOO_SHORT: u16 = 604;
-const PATTERN: u16 = 605;
+pub(super) const PATTERN: u16 = 605;
 const ENUM: u16 = 606;
 const MIN: u16 = 609;
 const MAX_ITEMS: u16 = 611;
@@ -80,10 +80,11 @@ pub(super) fn items(name: &str, count: usize, max: usize) -> Result<(), Problem>
     }
 }
 
-/// The value of query parameter `name`.
+/// The value of query parameter `name`. The last occurrence counts, and an empty value counts as absent.
 pub(super) fn query<'q>(pairs: &'q Pairs, name: &str) -> Result<Option<&'q str>, Problem> {
     let Query(pairs) = pairs.as_ref().map_err(|_| Problem::bad_request("malformed query string"))?;
-    Ok(pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()))
+    let last = pairs.iter().rfind(|(key, _)| key == name);
+    Ok(last.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty()))
 }
 
 /// An integer query parameter of at least `min`.
@@ -93,7 +94,8 @@ pub(super) fn query_int(pairs: &Pairs, name: &str, min: i64) -> Result<Option<u6
     at_least(name, "query", value, min).map(Some)
 }
 
-/// Checks that there is a body and that it says to be JSON. An empty body has no type to check.
+/// Checks that there is a body and that it says to be JSON. An empty body has no type to check; white space has one and
+/// is no more than nothing then.
 pub(super) fn body(name: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
     if body.is_empty() {
         return Err(required(name, "body"));
@@ -102,10 +104,15 @@ pub(super) fn body(name: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), P
     let stated = stated.unwrap_or("application/octet-stream");
     let media_type = stated.split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/json") {
-        return Ok(());
+        return if body.trim_ascii().is_empty() { Err(required(name, "body")) } else { Ok(()) };
     }
     let message = format!("unsupported media type {stated:?}, only [application/json] are allowed");
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+/// Reads a JSON body; `null` is an object without members, as Go reads it.
+pub(super) fn parse_or_null<T: DeserializeOwned + Default>(name: &str, bytes: &[u8]) -> Result<T, Problem> {
+    parse::<Option<T>>(name, bytes).map(Option::unwrap_or_default)
 }
 
 /// Reads a JSON body.

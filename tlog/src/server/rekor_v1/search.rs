@@ -15,10 +15,12 @@ use serde::Deserialize;
 
 use super::shard::Served;
 use super::{Shared, problem, schema};
-use crate::merkle::{Hash, leaf_hash};
+use crate::effort::Effort;
+use crate::merkle::Hash;
 use crate::rekor::Verifier;
-use crate::serve::Problem;
+use crate::serve::access::Permit;
 use crate::serve::reply::json;
+use crate::serve::{Problem, with_effort};
 
 /// Most entries that one term finds, the newest ones.
 ///
@@ -30,7 +32,7 @@ const HASH: &str = "^(sha512:)?[0-9a-fA-F]{128}$|^(sha256:)?[0-9a-fA-F]{64}$|^(s
 const OPERATORS: &str = "and or";
 const FORMATS: &str = "pgp x509 minisign ssh tuf";
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexQuery {
     email: Option<String>,
@@ -50,29 +52,36 @@ struct QueriedKey {
 /// The handler.
 pub(super) async fn retrieve(
     State(dialect): Shared,
+    permit: Permit,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     schema::body("query", &headers, &body)?;
-    let query: IndexQuery = schema::parse("query", &body)?;
+    let query: IndexQuery = schema::parse_or_null("query", &body)?;
     let every = match query.operator.as_deref() {
         None | Some("" | "or") => false,
         Some("and") => true,
         Some(_) => return Err(schema::one_of("operator", OPERATORS)),
     };
-    let terms = terms(&query)?;
+    let terms = with_effort(|effort| terms(&query, effort)).await?;
     let mut ids = Vec::new();
     for tree in dialect.trees() {
-        find(tree, &terms, every, &mut ids).await?;
+        find(permit, tree, &terms, every, &mut ids).await?;
     }
     Ok(json(StatusCode::OK, &ids))
 }
 
 /// Adds the ids of a tree's entries with one of the terms, or with every one, as long as there are not too many.
-async fn find(tree: &Served, terms: &[String], every: bool, ids: &mut Vec<String>) -> Result<(), Problem> {
+async fn find(
+    permit: Permit,
+    tree: &Served,
+    terms: &[String],
+    every: bool,
+    ids: &mut Vec<String>,
+) -> Result<(), Problem> {
     let mut found: Option<BTreeSet<u64>> = None;
     for term in terms {
-        let one = tree.log.search(term, MAX_FOUND).await.map_err(|error| problem::store(&error))?;
+        let one = tree.log.search(permit, term, MAX_FOUND).await.map_err(|error| problem::store(&error))?;
         let one = BTreeSet::from_iter(one);
         found = Some(match found {
             None => one,
@@ -82,14 +91,14 @@ async fn find(tree: &Served, terms: &[String], every: bool, ids: &mut Vec<String
     }
     let room = MAX_FOUND.saturating_sub(ids.len());
     for index in found.unwrap_or_default().into_iter().rev().take(room) {
-        let entry = tree.log.entry(index).await.map_err(|error| problem::store(&error))?;
-        ids.extend(entry.map(|entry| tree.id_of(&leaf_hash(&entry.leaf))));
+        let leaf = tree.log.leaf_hash(index).await.map_err(|error| problem::store(&error))?;
+        ids.extend(leaf.map(|leaf| tree.id_of(&leaf)));
     }
     Ok(())
 }
 
 /// The search terms of a query, lower-case as they are stored.
-fn terms(query: &IndexQuery) -> Result<Vec<String>, Problem> {
+fn terms(query: &IndexQuery, effort: &Effort) -> Result<Vec<String>, Problem> {
     let mut terms = Vec::new();
     if let Some(email) = query.email.as_deref().filter(|email| !email.is_empty()) {
         let sane = email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && !host.is_empty());
@@ -103,7 +112,7 @@ fn terms(query: &IndexQuery) -> Result<Vec<String>, Problem> {
         terms.push(subject.to_lowercase());
     }
     if let Some(key) = &query.public_key {
-        terms.push(key_term(key)?);
+        terms.push(key_term(key, effort)?);
     }
     if let Some(hash) = query.hash.as_deref().filter(|hash| !hash.is_empty()) {
         terms.push(hash_term(hash).ok_or_else(|| schema::pattern("hash", "body", HASH))?);
@@ -111,7 +120,7 @@ fn terms(query: &IndexQuery) -> Result<Vec<String>, Problem> {
     Ok(terms)
 }
 
-fn key_term(key: &QueriedKey) -> Result<String, Problem> {
+fn key_term(key: &QueriedKey, effort: &Effort) -> Result<String, Problem> {
     let format = key.format.as_deref().ok_or_else(|| schema::required("publicKey.format", "body"))?;
     if !FORMATS.split(' ').any(|known| known == format) {
         return Err(schema::one_of("publicKey.format", FORMATS));
@@ -121,7 +130,7 @@ fn key_term(key: &QueriedKey) -> Result<String, Problem> {
     }
     let unreadable = || Problem::bad_request("public key provided could not be parsed");
     let pem = STANDARD.decode(key.content.as_deref().unwrap_or_default()).map_err(|_| unreadable())?;
-    let verifier = Verifier::from_pem(&pem).map_err(|_| unreadable())?;
+    let verifier = Verifier::from_pem_within(&pem, effort).map_err(|_| unreadable())?;
     Ok(Hash::digest(verifier.to_pem().as_bytes()).to_hex())
 }
 

@@ -10,6 +10,7 @@ use super::answer::{Answer, Checkpoints};
 use crate::key::Signer;
 use crate::merkle::Hash;
 use crate::serve::Problem;
+use crate::serve::access::Permit;
 use crate::server::log::Log;
 
 /// One tree of a log that speaks Rekor v1.
@@ -59,17 +60,22 @@ impl Dialect {
     }
 
     /// The entry at an index that counts through all trees; `None` if no tree that is served has it.
-    pub(super) async fn read(&self, index: u64) -> Result<Option<Answer>, Problem> {
+    pub(super) async fn read(&self, permit: Permit, index: u64) -> Result<Option<Answer>, Problem> {
         match self.trees().find(|tree| tree.first_index <= index) {
-            Some(tree) => tree.read(index - tree.first_index).await,
+            Some(tree) => tree.read(permit, index - tree.first_index).await,
             None => Ok(None),
         }
     }
 
     /// The entry with this leaf hash, in the tree with this id or in any.
-    pub(super) async fn read_by_hash(&self, id: Option<u64>, leaf: &Hash) -> Result<Option<Answer>, Problem> {
+    pub(super) async fn read_by_hash(
+        &self,
+        permit: Permit,
+        id: Option<u64>,
+        leaf: &Hash,
+    ) -> Result<Option<Answer>, Problem> {
         for tree in self.trees().filter(|tree| id.is_none_or(|id| id == tree.tree_id)) {
-            let answer = tree.read_by_hash(leaf).await?;
+            let answer = tree.read_by_hash(permit, leaf).await?;
             if answer.is_some() {
                 return Ok(answer);
             }

@@ -173,6 +173,28 @@ async fn any_origin_may_read_and_a_preflight_is_204() {
     let preflight = [origin, ("access-control-request-method", "POST")];
     let answer = send(&rekor.router, "OPTIONS", ENTRIES, &preflight, "").await;
     assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (204, "*"));
+    let answer = send(&rekor.router, "POST", ENTRIES, &[origin], "{}").await;
+    assert_eq!(answer.header("access-control-allow-origin"), "*", "pages may write");
+}
+
+#[tokio::test]
+async fn sealed_routes_allow_no_origin_even_if_entries_are_open() {
+    let rekor = Rekor::start().await;
+    let id = rekor.fill(1).await.remove(0);
+    let (origin, json) = (("origin", "https://search.example"), ("content-type", "application/json"));
+    for (method, path, body) in [
+        ("GET", format!("{ENTRIES}?logIndex=0"), ""),
+        ("GET", format!("{ENTRIES}/{id}"), ""),
+        ("POST", format!("{ENTRIES}/retrieve"), "{\"logIndexes\":[0]}"),
+        ("POST", "/api/v1/index/retrieve".to_owned(), "{\"email\":\"a@b.example\"}"),
+    ] {
+        let answer = send(&rekor.router, method, &path, &[origin, json], body).await;
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!((answer.status.as_u16(), allowed), (200, ""), "{method} {path}");
+        let preflight = [origin, ("access-control-request-method", method)];
+        let answer = send(&rekor.router, "OPTIONS", &path, &preflight, "").await;
+        assert_eq!(answer.header("access-control-allow-origin"), "", "OPTIONS for {method} {path}");
+    }
 }
 
 #[tokio::test]
@@ -196,11 +218,14 @@ async fn no_get_may_be_cached() {
 }
 
 #[tokio::test]
-async fn every_path_takes_a_trailing_slash() {
+async fn every_path_takes_a_trailing_slash_and_doubled_ones() {
     let rekor = Rekor::start().await;
     let id = rekor.fill(1).await.remove(0);
     for path in [
         "/api/v1/log/".to_owned(),
+        "//api/v1/log".to_owned(),
+        "/api/v1//log//".to_owned(),
+        format!("/{ENTRIES}?logIndex=0"),
         "/api/v1/log/publicKey/".to_owned(),
         "/api/v1/log/proof/?lastSize=1".to_owned(),
         format!("{ENTRIES}/?logIndex=0"),
@@ -209,15 +234,23 @@ async fn every_path_takes_a_trailing_slash() {
     ] {
         assert_eq!(rekor.get(&path).await.status, 200, "{path}");
     }
-    for path in ["/api/v1/log/entries/retrieve/", "/api/v1/index/retrieve/"] {
+    for path in [
+        "/api/v1/log/entries/retrieve/",
+        "/api/v1/index/retrieve/",
+        "//api/v1/log/entries/retrieve",
+        "/api/v1//log/entries/retrieve/",
+    ] {
         assert_eq!(rekor.post(path, &json!({})).await.status, 200, "{path}");
     }
 }
 
 #[tokio::test]
 async fn ping_is_a_dot() {
-    let answer = Rekor::start().await.get("/ping").await;
+    let rekor = Rekor::start().await;
+    let answer = rekor.get("/ping").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "."));
+    let answer = send(&rekor.router, "HEAD", "/ping", &[], "").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, ""));
 }
 
 #[tokio::test]

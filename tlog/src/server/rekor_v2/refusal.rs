@@ -8,10 +8,9 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde::Serialize;
 
 use crate::rekor_v2::EntryError;
-use crate::serve::reply::json;
+use crate::serve::reply::rpc_status;
 use crate::server::admission;
 use crate::server::log::AddError;
 
@@ -69,22 +68,10 @@ pub struct Refusal {
     retry_after: Option<Duration>,
 }
 
-/// `google.rpc.Status`.
-#[derive(Serialize)]
-struct Status<'r> {
-    code: i32,
-    message: &'r str,
-    details: [(); 0],
-}
-
 impl Refusal {
     /// A refusal with the HTTP status of `code`.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, http: code.http(), message: message.into(), log_index: None, retry_after: None }
-    }
-
-    pub(super) fn internal() -> Self {
-        Self::new(Code::Internal, "internal server error")
     }
 
     pub(super) fn not_found() -> Self {
@@ -144,9 +131,10 @@ impl From<admission::Refusal> for Refusal {
                 retry_after: Some(retry_after),
                 ..Self::new(Code::ResourceExhausted, refusal.to_string())
             },
-            admission::Refusal::Key | admission::Refusal::Foreign(_) | admission::Refusal::NotNow => {
-                Self::new(Code::PermissionDenied, refusal.to_string())
-            }
+            admission::Refusal::Key
+            | admission::Refusal::Foreign(_)
+            | admission::Refusal::Beside
+            | admission::Refusal::NotNow => Self::new(Code::PermissionDenied, refusal.to_string()),
         }
     }
 }
@@ -173,8 +161,7 @@ impl From<AddError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = Status { code: self.code as i32, message: &self.message, details: [] };
-        let mut response = json(self.http, &status);
+        let mut response = rpc_status(self.http, self.code as i32, &self.message);
         response.headers_mut().extend(self.headers());
         response
     }

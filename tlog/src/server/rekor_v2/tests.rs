@@ -284,7 +284,7 @@ async fn another_method_on_the_write_path_is_501_with_code_12() {
 #[tokio::test]
 async fn an_unknown_path_is_404_with_code_5() {
     let rekor = Rekor::start(None).await;
-    for path in ["/api/v2/log/entries/", "/api/v2/log/entries/0", "/api/v2/log/nothing"] {
+    for path in ["/api/v2/log/entries/0", "/api/v2/log/nothing"] {
         assert_eq!(get(&rekor.router, path).await.problem(), (404, 5, "Not Found".to_owned()), "{path}");
     }
 }

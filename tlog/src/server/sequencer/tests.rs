@@ -14,6 +14,7 @@ use crate::checkpoint::Origin;
 use crate::clock::FixedClock;
 use crate::key::{KeyKind, Signer, SoftwareSigner};
 use crate::merkle::{leaf_hash, verify_consistency, verify_inclusion};
+use crate::serve::access::Permit;
 use crate::server::log::{Log, LogSettings, Receipt};
 use crate::server::store::conformance::{Home, InMemory, OnDisk};
 use crate::server::store::{Fault, Faulty, Head, Store};
@@ -109,7 +110,11 @@ impl<H: Home> Harness<H> {
         let log = self.running().log.clone();
         let now = log.head();
         for (submission, receipt) in &self.acknowledged {
-            let entry = log.entry(receipt.index).await.unwrap().expect("an acknowledged entry is there");
+            let entry = log
+                .entry(Permit::for_a_test(), receipt.index)
+                .await
+                .unwrap()
+                .expect("an acknowledged entry is there");
             assert_eq!((&entry.leaf, entry.time), (submission.leaf.bytes(), receipt.time));
             let promised = &receipt.head;
             verify_inclusion(

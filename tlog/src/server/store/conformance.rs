@@ -60,7 +60,7 @@ impl<H: Home> Home for Unharmed<H> {
 /// One commit, with made-up hashes: a store does not look into them.
 pub(in crate::server) struct Step {
     first: u64,
-    entries: Vec<NewEntry>,
+    pub(in crate::server) entries: Vec<NewEntry>,
     nodes: Vec<(NodeId, Hash)>,
     pub(in crate::server) head: Head,
 }
@@ -90,7 +90,11 @@ impl Step {
         store: &impl Store,
         parent: Option<&Head>,
     ) -> Result<(), CommitError> {
-        store.commit(parent, Commit::new(self.first, &self.entries, &self.nodes, &self.head)).await
+        store.commit(parent, self.rows()).await
+    }
+
+    pub(in crate::server) fn rows(&self) -> Commit<'_> {
+        Commit::new(self.first, &self.entries, &self.nodes, &self.head)
     }
 }
 

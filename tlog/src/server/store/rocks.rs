@@ -30,8 +30,9 @@ use rocksdb::{
 use self::keys::{
     decode_entry, decode_head, decode_index, decode_leaf, encode_entry, encode_head, node_key, term_key,
 };
-use super::{Commit, CommitError, Head, Store, StoreError, StoredEntry};
+use super::{Commit, CommitError, Head, NewEntry, Store, StoreError, StoredEntry};
 use crate::merkle::{Hash, NodeId};
+use crate::serve::block;
 
 /// Column families: entries by index, nodes by level and index, indexes by identity, (term, index), the head.
 const ENTRY: &str = "entry";
@@ -44,6 +45,8 @@ const HEAD_KEY: &[u8] = b"head";
 
 /// Reads of more keys than this leave the async thread: a point read that hits memory takes a microsecond or two.
 const INLINE_READS: usize = 8;
+/// Rows of a commit that are made before other work of the thread has its turn: about a millisecond.
+const ROWS_AT_ONCE: usize = 2048;
 
 /// A log in one RocksDB folder, which one process at a time may open. Clones share it.
 #[derive(Clone)]
@@ -105,7 +108,7 @@ impl Rocks {
             return read(&self.0);
         }
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || read(&inner)).await.map_err(|e| failed("reading", e))?
+        block(move || read(&inner)).await.map_err(|e| failed("reading", e))?
     }
 }
 
@@ -200,23 +203,34 @@ impl Inner {
             .collect()
     }
 
-    fn batch(&self, commit: Commit<'_>) -> Result<WriteBatch, StoreError> {
-        let (entry, node) = (self.family(ENTRY)?, self.family(NODE)?);
-        let (leaf, index) = (self.family(LEAF)?, self.family(INDEX)?);
+    /// The rows of a commit. Other work goes on in between: a thousand entries may have a million terms.
+    async fn batch(&self, commit: Commit<'_>) -> Result<WriteBatch, StoreError> {
         let mut batch = WriteBatch::default();
+        let mut rows = 0;
         for (at, new) in (commit.first()..).zip(commit.entries()) {
-            let key = at.to_be_bytes();
-            batch.put_cf(entry, key, encode_entry(new)?);
-            batch.put_cf(leaf, new.entry.identity, key);
-            for term in &new.terms {
-                batch.put_cf(index, term_key(term, at), []);
+            self.put_entry(&mut batch, at, new)?;
+            rows += new.terms.len();
+            if rows > ROWS_AT_ONCE {
+                rows = 0;
+                tokio::task::yield_now().await;
             }
         }
+        let node = self.family(NODE)?;
         for (id, hash) in commit.nodes() {
             batch.put_cf(node, node_key(*id), hash);
         }
         batch.put_cf(self.family(META)?, HEAD_KEY, encode_head(commit.head()));
         Ok(batch)
+    }
+
+    fn put_entry(&self, batch: &mut WriteBatch, at: u64, new: &NewEntry) -> Result<(), StoreError> {
+        let (key, index) = (at.to_be_bytes(), self.family(INDEX)?);
+        batch.put_cf(self.family(ENTRY)?, key, encode_entry(new)?);
+        batch.put_cf(self.family(LEAF)?, new.entry.identity, key);
+        for term in &new.terms {
+            batch.put_cf(index, term_key(term, at), []);
+        }
+        Ok(())
     }
 
     fn write(&self, parent: Option<&Head>, head: Head, batch: WriteBatch) -> Result<(), CommitError> {
@@ -291,9 +305,9 @@ impl Store for Rocks {
 
     async fn commit(&self, parent: Option<&Head>, commit: Commit<'_>) -> Result<(), CommitError> {
         // Building the batch touches memory only, so its failure is certain to have changed nothing.
-        let batch = self.0.batch(commit).map_err(CommitError::NotApplied)?;
+        let batch = self.0.batch(commit).await.map_err(CommitError::NotApplied)?;
         let (parent, head, inner) = (parent.cloned(), commit.head().clone(), Arc::clone(&self.0));
-        tokio::task::spawn_blocking(move || inner.write(parent.as_ref(), head, batch))
+        block(move || inner.write(parent.as_ref(), head, batch))
             .await
             // The thread panicked or the runtime went away, at a point that we cannot know.
             .map_err(|e| CommitError::Unknown(failed("committing", e)))?

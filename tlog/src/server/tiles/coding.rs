@@ -1,12 +1,18 @@
 //! [`Coding`]: content codings of entry bundles, RFC 9110 §8.4 and §12.5.3.
 
 use std::io::{self, Write as _};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
+use tokio::sync::Semaphore;
+
+use crate::serve::block;
 
 /// How the bytes of an answer are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +45,34 @@ fn is_zero(parameters: &str) -> bool {
     weight.is_some_and(|(_, weight)| weight.trim().parse().is_ok_and(|weight: f32| weight <= 0.0))
 }
 
+/// Threads that compress the bundles of a log: half of the cores, so that readers cannot take all of them.
+///
+/// A reader for whom none is free gets the plain bytes, which are right for every client, instead of a place
+/// in a queue. Work that has begun keeps its thread when its reader goes away.
+#[derive(Clone)]
+pub(super) struct Packers(Arc<Semaphore>);
+
+impl Packers {
+    pub(super) fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self(Arc::new(Semaphore::new((cores / 2).max(1))))
+    }
+
+    /// The bytes of a gzip file with these contents, `None` if no thread is free.
+    pub(super) async fn gzip(&self, plain: &Bytes, lasting: bool) -> io::Result<Option<Bytes>> {
+        let Ok(thread) = Arc::clone(&self.0).try_acquire_owned() else { return Ok(None) };
+        let plain = plain.clone();
+        let packed = block(move || {
+            let packed = gzip(&plain, lasting);
+            drop(thread);
+            packed
+        });
+        packed.await.map_err(io::Error::other).flatten().map(Some)
+    }
+}
+
 /// The bytes of a gzip file with these contents. `lasting`: they will be sent often, so that smaller is worth time.
-pub(super) fn gzip(bytes: &[u8], lasting: bool) -> io::Result<Bytes> {
+fn gzip(bytes: &[u8], lasting: bool) -> io::Result<Bytes> {
     let level = if lasting { Compression::default() } else { Compression::fast() };
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), level);
     encoder.write_all(bytes)?;
@@ -54,6 +86,29 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[tokio::test]
+    async fn bundles_stay_plain_while_no_thread_is_free() {
+        let (packers, plain) = (Packers::new(), Bytes::from(vec![b'x'; 1000]));
+        let busy: Vec<_> = std::iter::from_fn(|| packers.0.try_acquire().ok()).collect();
+        assert!(!busy.is_empty());
+        assert_eq!(packers.gzip(&plain, true).await.unwrap(), None);
+        drop(busy);
+        let packed = packers.gzip(&plain, true).await.unwrap().unwrap();
+        assert_eq!(packed, gzip(&plain, true).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_away_leaves_no_free_thread_behind_before_its_work_is_done() {
+        let (packers, plain) = (Packers::new(), Bytes::from(vec![b'x'; 1 << 20]));
+        let free = packers.0.available_permits();
+        let mut packing = Box::pin(packers.gzip(&plain, true));
+        assert!(futures::poll!(&mut packing).is_pending());
+        drop(packing);
+        assert_eq!(packers.0.available_permits(), free - 1);
+        let done = packers.0.acquire_many(u32::try_from(free).unwrap());
+        let _all = tokio::time::timeout(std::time::Duration::from_secs(20), done).await.unwrap().unwrap();
+    }
 
     #[test]
     fn gzip_is_for_whoever_names_it_with_a_weight_above_zero() {

@@ -4,42 +4,40 @@
 //! costs, stays within a bound, and what was not read for the longest time goes first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::Coding;
-use crate::tile::Tile;
+use super::coding::Coding;
 
 /// What an entry of the two maps costs beside its bytes, generously.
 const OVERHEAD: usize = 256;
 
-/// Rendered tiles, each in the codings that were asked for.
-pub(super) struct Kept {
+/// Rendered tiles of one kind, each in the codings that were asked for.
+pub(super) struct Kept<T> {
     budget: usize,
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
 }
 
-type Key = (Tile, Coding);
-
-#[derive(Default)]
-struct State {
+struct State<T> {
     /// Bytes kept, [`OVERHEAD`] included.
     weight: usize,
     /// Number of the last use.
     uses: u64,
-    tiles: HashMap<Key, (u64, Bytes)>,
-    by_last_use: BTreeMap<u64, Key>,
+    tiles: HashMap<(T, Coding), (u64, Bytes)>,
+    by_last_use: BTreeMap<u64, (T, Coding)>,
 }
 
-impl Kept {
+impl<T: Copy + Eq + Hash> Kept<T> {
     /// Keeps at most `budget` bytes.
     pub(super) fn within(budget: usize) -> Self {
-        Self { budget, state: Mutex::default() }
+        let state = State { weight: 0, uses: 0, tiles: HashMap::new(), by_last_use: BTreeMap::new() };
+        Self { budget, state: Mutex::new(state) }
     }
 
     /// What `tile` was rendered to, if that is still kept.
-    pub(super) fn get(&self, tile: Tile, coding: Coding) -> Option<Bytes> {
+    pub(super) fn get(&self, tile: T, coding: Coding) -> Option<Bytes> {
         let key = (tile, coding);
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
@@ -52,7 +50,7 @@ impl Kept {
     }
 
     /// Keeps what a full tile was rendered to, in place of what was not read for longer.
-    pub(super) fn keep(&self, tile: Tile, coding: Coding, bytes: Bytes) {
+    pub(super) fn keep(&self, tile: T, coding: Coding, bytes: Bytes) {
         let (key, weight) = ((tile, coding), bytes.len() + OVERHEAD);
         if weight > self.budget {
             return;
@@ -71,8 +69,8 @@ impl Kept {
     }
 }
 
-impl State {
-    fn forget(&mut self, key: &Key) {
+impl<T: Copy + Eq + Hash> State<T> {
+    fn forget(&mut self, key: &(T, Coding)) {
         if let Some((last_use, bytes)) = self.tiles.remove(key) {
             self.by_last_use.remove(&last_use);
             self.weight -= bytes.len() + OVERHEAD;
@@ -83,13 +81,13 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tile::TileKind;
+    use crate::tile::EntryBundle;
 
-    fn tile(index: u64) -> Tile {
-        Tile { kind: TileKind::Entries, index, width: 256 }
+    fn tile(index: u64) -> EntryBundle {
+        EntryBundle { index, width: 256 }
     }
 
-    fn kept(kept: &Kept) -> Vec<u64> {
+    fn kept(kept: &Kept<EntryBundle>) -> Vec<u64> {
         (0..10)
             .filter(|index| kept.state.lock().unwrap().tiles.contains_key(&(tile(*index), Coding::Plain)))
             .collect()

@@ -177,6 +177,31 @@ async fn packed_bundles_unpack_to_the_plain_ones() {
     }
 }
 
+/// The router alone, without the listener, which refuses such paths.
+#[tokio::test]
+async fn no_encoding_of_a_bundle_reaches_the_handler_of_hash_tiles() {
+    let (_, running) = face().await;
+    for gate in [closed_gate().0, Gate::open()] {
+        let router = router(running.log.clone(), &gate);
+        for bundle in ["entries/000", "entries/000.p/17", "entries/001.p/44"] {
+            for at in 0..bundle.len() {
+                let (before, byte, after) = (&bundle[..at], bundle.as_bytes()[at], &bundle[at + 1..]);
+                for spelling in [format!("%{byte:02x}"), format!("%{byte:02X}"), format!("%25{byte:02x}")] {
+                    let path = format!("/tile/{before}{spelling}{after}");
+                    let answer = get(&router, &path).await;
+                    // Encoded behind `/tile/entries/`, the path matches the sealed route and its gate.
+                    let sealed = path.starts_with("/tile/entries/") && gate.is_open();
+                    assert!(
+                        matches!(answer.status.as_u16(), 401 | 404) || sealed,
+                        "{path}: {}",
+                        answer.status
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn entry_bundles_are_sealed_and_hash_tiles_open() {
     let (_, running) = face().await;

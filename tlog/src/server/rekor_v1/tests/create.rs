@@ -108,8 +108,31 @@ async fn an_empty_body_is_422_with_code_602() {
         ("/api/v1/index/retrieve", "query"),
     ];
     for (path, name) in rows {
-        let answer = send(&rekor.router, "POST", path, &[], "").await;
-        assert_eq!(answer.problem(), (422, 602, format!("{name} in body is required")));
+        for (headers, body) in [(&[][..], ""), (&[("content-type", "application/json")], " \n")] {
+            let answer = send(&rekor.router, "POST", path, headers, body).await;
+            assert_eq!(answer.problem(), (422, 602, format!("{name} in body is required")), "{body:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_frame_with_a_hole_is_422_with_the_code_of_its_rule() {
+    let rekor = Rekor::start().await;
+    for (entry, code, message) in [
+        (json!({}), 602, "kind in body is required"),
+        (json!(null), 602, "kind in body is required"),
+        (json!({"kind": "dsse"}), 602, "apiVersion in body is required"),
+        (json!({"kind": "dsse", "apiVersion": "0.0.1"}), 602, "spec in body is required"),
+        (json!({"kind": "rpm", "apiVersion": "0.0.1", "spec": null}), 602, "spec in body is required"),
+        (
+            json!({"kind": "dsse", "apiVersion": "1", "spec": {}}),
+            605,
+            "apiVersion in body should match '^(0|",
+        ),
+    ] {
+        let (status, found, text) = rekor.post(ENTRIES, &entry).await.problem();
+        assert_eq!((status, found), (422, code), "{entry}: {text}");
+        assert!(text.starts_with(message), "{entry}: {text}");
     }
 }
 

@@ -101,15 +101,75 @@ async fn retrieve_finds_by_id_index_and_entry_and_leaves_out_what_is_missing() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = answer.json();
     let found: Vec<_> = answer.as_array().unwrap().iter().map(|one| rekor.check(one).0).collect();
-    assert_eq!(found, [&ids[0], &ids[1], &ids[2], &last].map(String::clone));
+    assert_eq!(found, [&ids[0], &ids[1], &last, &ids[2]].map(String::clone));
+}
+
+#[tokio::test]
+async fn retrieve_answers_several_lists_in_the_order_of_the_genuine_server() {
+    let rekor = Rekor::start().await;
+    let ids = rekor.fill(3).await;
+    let entry = hashedrekord("looked up", &p256_signer("client"));
+    let last = rekor.add(&entry).await;
+    for (query, expected) in [
+        (json!({"logIndexes": [2, 0], "entryUUIDs": [ids[1]]}), vec![&ids[1], &ids[2], &ids[0]]),
+        (json!({"logIndexes": [0], "entries": [entry]}), vec![&last, &ids[0]]),
+        // Bare hashes come after ids with a tree.
+        (json!({"entryUUIDs": [ids[0][16..], ids[1]], "entries": [entry]}), vec![&ids[1], &ids[0], &last]),
+    ] {
+        let answer = rekor.post(RETRIEVE, &query).await.json();
+        let found: Vec<_> = answer.as_array().unwrap().iter().map(|one| rekor.check(one).0).collect();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn empty_parameters_count_as_absent_and_the_last_occurrence_counts() {
+    let rekor = Rekor::start().await;
+    rekor.fill(3).await;
+    for (path, status) in [
+        ("/api/v1/log/proof?firstSize=&lastSize=2", 200),
+        ("/api/v1/log/proof?lastSize=2&treeID=", 200),
+        ("/api/v1/log/proof?firstSize=&lastSize=2&treeID=", 200),
+        ("/api/v1/log/proof?firstSize=3&firstSize=1&lastSize=2", 200),
+        ("/api/v1/log/proof?lastSize=2&lastSize=99", 400),
+        ("/api/v1/log/proof?lastSize=", 422),
+        ("/api/v1/log/proof?lastSize=2&lastSize=", 422),
+        ("/api/v1/log/entries?logIndex=", 422),
+        ("/api/v1/log/publicKey?treeID=", 200),
+    ] {
+        let answer = rekor.get(path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        if status == 422 {
+            assert_eq!(answer.problem().1, 602, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn retrieve_finds_the_stored_body_of_every_kind() {
+    let rekor = Rekor::start().await;
+    for entry in crate::rekor::tests::all_known() {
+        let id = rekor.add(&entry).await;
+        let (_, logged) = rekor.check(&rekor.get(&format!("{ENTRIES}/{id}")).await.json());
+        let body = STANDARD.decode(logged["body"].as_str().unwrap()).unwrap();
+        let stored: Value = serde_json::from_slice(&body).unwrap();
+        let answer = rekor.post(RETRIEVE, &json!({"entries": [stored]})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(rekor.check(&answer.json()[0]).0, id, "{stored}");
+    }
 }
 
 #[tokio::test]
 async fn retrieve_of_nothing_is_an_empty_array() {
     let rekor = Rekor::start().await;
-    for query in
-        [json!({}), json!({"logIndexes": [7]}), json!({"entryUUIDs": [MISSING]}), json!({"entries": null})]
-    {
+    for query in [
+        json!({}),
+        json!({"logIndexes": [7]}),
+        json!({"entryUUIDs": [MISSING]}),
+        json!({"entries": null}),
+        json!({"entries": []}),
+        json!(null),
+    ] {
         let answer = rekor.post(RETRIEVE, &query).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (200, json!([])), "{query}");
     }
@@ -236,4 +296,6 @@ async fn the_public_key_is_pem_under_its_own_media_type() {
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (400, "application/x-pem-file"));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(body["message"], "no log range found for tree ID 5");
+    let answer = rekor.get("/api/v1/log/publicKey?treeID=x").await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (422, "application/json"));
 }

@@ -44,6 +44,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+    use crate::serve::block;
     use crate::server::store::Store as _;
     use crate::server::store::conformance::{Home as _, OnDisk, Step};
 
@@ -66,8 +67,7 @@ mod tests {
         for number in 0..8 {
             let (copying, into) = (store.clone(), folder.path().join(number.to_string()));
             let copied = into.clone();
-            let made =
-                tokio::task::spawn_blocking(move || copying.checkpoint(copied)).await.unwrap().unwrap();
+            let made = block(move || copying.checkpoint(copied)).await.unwrap().unwrap();
             let copy = Rocks::open(&into).unwrap();
             assert_eq!(copy.open().await.unwrap(), made);
             let size = made.map_or(0, |head| head.size);

@@ -1,4 +1,6 @@
 use std::fs;
+use std::future::poll_fn;
+use std::pin::pin;
 
 use super::*;
 use crate::server::store::conformance::{Home as _, OnDisk, Step};
@@ -54,6 +56,23 @@ async fn a_settled_store_leaves_nothing_in_its_write_ahead_log() {
     let again = home.open();
     assert_eq!(again.open().await.unwrap().as_ref(), Some(&step.head));
     assert_eq!(again.entries(0..9).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn making_the_rows_of_many_terms_pauses_for_other_work() {
+    let (home, mut step) = (OnDisk::new(), Step::new(0, 64));
+    for entry in &mut step.entries {
+        entry.terms = (0..1024).map(|number| format!("term {number}")).collect();
+    }
+    let store = home.open();
+    let (mut batch, mut polls) = (pin!(store.0.batch(step.rows())), 0);
+    let batch = poll_fn(|context| {
+        polls += 1;
+        batch.as_mut().poll(context)
+    });
+    let made = batch.await.unwrap();
+    assert_eq!(made.len(), 64 * (1024 + 3) + 2);
+    assert!(polls > 20, "{polls} turns of the thread");
 }
 
 /// Three commits in the write-ahead log, and the file that has them.
