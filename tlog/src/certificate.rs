@@ -21,6 +21,8 @@ use crate::pem::Block;
 pub const MAX_CERTIFICATE: usize = 64 * 1024;
 /// Most certificates read from one PEM text, as Rekor v1 limits it.
 pub const MAX_CHAIN: usize = 10;
+/// Most certificates read from a collection of roots. Mozilla's has some 150.
+pub const MAX_COLLECTION: usize = 1000;
 
 /// Object identifiers as dotted text, in one place.
 pub mod oid {
@@ -47,9 +49,9 @@ pub enum CertificateError {
     /// Its public key.
     #[error("the certificate's key: {0}")]
     Key(#[from] KeyError),
-    /// More certificates than [`MAX_CHAIN`].
-    #[error("more than {MAX_CHAIN} certificates")]
-    TooMany,
+    /// More certificates than are read.
+    #[error("more than {0} certificates")]
+    TooMany(usize),
 }
 
 /// One subject alternative name.
@@ -101,7 +103,7 @@ impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         parse::parts(der).map(|parts| Self(Arc::new(parts)))
     }
-    /// Parses exactly one PEM `CERTIFICATE` block (surrounding whitespace allowed).
+    /// Parses PEM with exactly one block, a `CERTIFICATE`; text around it is skipped.
     pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
         let mut chain = Self::chain_from_pem(pem)?;
         match (chain.pop(), chain.is_empty()) {
@@ -109,27 +111,38 @@ impl Certificate {
             _ => Err(CertificateError::Malformed("more than one PEM block".to_owned())),
         }
     }
-    /// Parses 1 to [`MAX_CHAIN`] PEM blocks, in order. Text before the first block is skipped, after a block only
-    /// whitespace and the next block may follow.
+    /// Parses 1 to [`MAX_CHAIN`] PEM blocks, in order. Text before, between and after them is skipped, such as the
+    /// subjects and comments that `openssl` and distributions of roots write.
     pub fn chain_from_pem(pem: &str) -> Result<Vec<Self>, CertificateError> {
+        Self::read_pem(pem, MAX_CHAIN, true)
+    }
+    /// Parses a collection of 1 to [`MAX_COLLECTION`] roots, otherwise as [`Self::chain_from_pem`].
+    pub fn collection_from_pem(pem: &str) -> Result<Vec<Self>, CertificateError> {
+        Self::read_pem(pem, MAX_COLLECTION, true)
+    }
+    /// Parses the chain of a log entry: text after the last block is refused, as Rekor does.
+    pub(crate) fn chain_from_entry(pem: &str) -> Result<Vec<Self>, CertificateError> {
+        Self::read_pem(pem, MAX_CHAIN, false)
+    }
+    fn read_pem(pem: &str, limit: usize, text_after: bool) -> Result<Vec<Self>, CertificateError> {
         let malformed = |what: &str| CertificateError::Malformed(what.to_owned());
         let mut chain = Vec::new();
         let mut rest = pem;
-        while chain.is_empty() || !rest.is_empty() {
-            if chain.len() == MAX_CHAIN {
-                return Err(CertificateError::TooMany);
+        loop {
+            let is_end = rest.trim_start().is_empty() || (text_after && Block::first_label(rest).is_none());
+            if is_end && !chain.is_empty() {
+                return Ok(chain);
+            }
+            if chain.len() == limit {
+                return Err(CertificateError::TooMany(limit));
             }
             let block = Block::first(rest).ok_or_else(|| malformed("no PEM block, or a broken one"))?;
             if block.label != "CERTIFICATE" {
                 return Err(malformed("the PEM block is no CERTIFICATE"));
             }
             chain.push(Self::from_der(&block.contents)?);
-            rest = block.rest.trim_start();
-            if !rest.is_empty() && !rest.starts_with("-----BEGIN ") {
-                return Err(malformed("text after a PEM block"));
-            }
+            rest = block.rest;
         }
-        Ok(chain)
     }
     /// The DER.
     pub fn der(&self) -> &[u8] {

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use crate::certificate::{Certificate, oid, printable};
 use crate::clock::Timestamp;
+use crate::effort::Effort;
 use crate::key::PublicKey;
 use crate::merkle::Hash;
 
@@ -61,6 +62,9 @@ pub const MAX_PATH: usize = crate::certificate::MAX_CHAIN;
 /// Most signatures that one search checks. Real hierarchies need two or three; look-alikes that all share one name
 /// would otherwise cost a factorial.
 const MAX_SIGNATURE_CHECKS: usize = 64;
+/// Most signatures that the search for a path through submitted certificates checks. A chain in its order takes two for
+/// each link: one of the root, if that has the name, and one of the next certificate.
+const MAX_SUBMITTED_CHECKS: usize = 2 * MAX_PATH;
 /// Most links that are remembered, 64 bytes each. A CA has a handful; whoever submits more than this costs others one
 /// verification, nothing else.
 const MAX_KNOWN_LINKS: usize = 1024;
@@ -73,6 +77,14 @@ const NAME_CONSTRAINTS: &str = "2.5.29.30";
 const UNDERSTOOD: [&str; 8] =
     ["2.5.29.14", "2.5.29.15", "2.5.29.17", "2.5.29.18", "2.5.29.19", "2.5.29.32", "2.5.29.35", "2.5.29.37"];
 
+/// The moment nearest to `now` at which all `certificates` are valid; `None` if there is none. A chain whose time is over,
+/// or still to come, can be judged at it in every other respect.
+pub fn nearest_validity(certificates: &[Certificate], now: Timestamp) -> Option<Timestamp> {
+    let start = certificates.iter().map(Certificate::not_before).max()?;
+    let end = certificates.iter().map(Certificate::not_after).min()?;
+    (start <= end).then(|| now.clamp(start, end))
+}
+
 /// Finds a path from `leaf` through `intermediates` to one of `roots`, all valid at `at`. Returns it, leaf first,
 /// root last. A root is trusted as given; self-signature is not asked of it, its dates and CA bit are.
 pub fn verify(
@@ -82,11 +94,25 @@ pub fn verify(
     at: Timestamp,
     purpose: Purpose,
 ) -> Result<Vec<Certificate>, ChainError> {
-    search(leaf, intermediates, roots, at, purpose, None)
+    let effort = Effort::any();
+    let search = Search::new(intermediates, roots, at, purpose, &effort);
+    Search { checks_left: MAX_SIGNATURE_CHECKS, ..search }.run(leaf)
 }
 
-/// As [`verify`], for callers who see the same authorities again and again: signatures on certificates above the leaf
-/// that are in `known` are not verified again, and those that verify are added to it.
+/// As [`verify`], for certificates that anyone may have submitted.
+pub fn verify_submitted(
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    roots: &[Certificate],
+    at: Timestamp,
+    purpose: Purpose,
+    effort: &Effort,
+) -> Result<Vec<Certificate>, ChainError> {
+    Search::new(intermediates, roots, at, purpose, effort).run(leaf)
+}
+
+/// As [`verify_submitted`], for callers who see the same authorities again and again: signatures on certificates above
+/// the leaf that are in `known` are not verified again, and those that verify are added to it.
 pub fn verify_knowing(
     leaf: &Certificate,
     intermediates: &[Certificate],
@@ -94,8 +120,10 @@ pub fn verify_knowing(
     at: Timestamp,
     purpose: Purpose,
     known: &KnownLinks,
+    effort: &Effort,
 ) -> Result<Vec<Certificate>, ChainError> {
-    search(leaf, intermediates, roots, at, purpose, Some(known))
+    let search = Search::new(intermediates, roots, at, purpose, effort);
+    Search { known: Some(known), ..search }.run(leaf)
 }
 
 /// Signatures of keys over the certificates of authorities that verified before.
@@ -107,12 +135,12 @@ pub struct KnownLinks(Mutex<HashSet<[Hash; 2]>>);
 
 impl KnownLinks {
     /// Whether `key` has signed `certificate`.
-    fn holds(&self, certificate: &Certificate, key: &PublicKey) -> bool {
+    fn holds(&self, certificate: &Certificate, key: &PublicKey, effort: &Effort) -> bool {
         let link = [certificate.digest(), Hash::from_bytes(key.fingerprint())];
         if self.0.lock().is_ok_and(|known| known.contains(&link)) {
             return true;
         }
-        if certificate.verify_signed_by(key).is_err() {
+        if !effort.check(|| certificate.verify_signed_by(key).is_ok()) {
             return false;
         }
         if let Ok(mut known) = self.0.lock() {
@@ -125,35 +153,6 @@ impl KnownLinks {
     }
 }
 
-fn search(
-    leaf: &Certificate,
-    intermediates: &[Certificate],
-    roots: &[Certificate],
-    at: Timestamp,
-    purpose: Purpose,
-    known: Option<&KnownLinks>,
-) -> Result<Vec<Certificate>, ChainError> {
-    let is_root = roots.contains(leaf);
-    check_leaf(leaf, is_root, at, purpose)?;
-    if is_root && matches!(purpose, Purpose::CodeSigningCa | Purpose::Any) {
-        return Ok(vec![leaf.clone()]);
-    }
-    let mut search = Search {
-        intermediates,
-        roots,
-        at,
-        purpose,
-        known,
-        checks_left: MAX_SIGNATURE_CHECKS,
-        obstacle: None,
-    };
-    let mut path = vec![leaf.clone()];
-    if search.extend(&mut path) {
-        return Ok(path);
-    }
-    Err(search.obstacle.unwrap_or_else(|| ChainError::UnknownIssuer(name(leaf))))
-}
-
 /// Depth-first search for an anchor.
 struct Search<'c> {
     intermediates: &'c [Certificate],
@@ -161,12 +160,37 @@ struct Search<'c> {
     at: Timestamp,
     purpose: Purpose,
     known: Option<&'c KnownLinks>,
+    effort: &'c Effort,
     checks_left: usize,
     /// Why the first issuer that did sign was no good: says more than "no issuer".
     obstacle: Option<ChainError>,
 }
 
-impl Search<'_> {
+impl<'c> Search<'c> {
+    fn new(
+        intermediates: &'c [Certificate],
+        roots: &'c [Certificate],
+        at: Timestamp,
+        purpose: Purpose,
+        effort: &'c Effort,
+    ) -> Self {
+        let checks_left = MAX_SUBMITTED_CHECKS;
+        Self { intermediates, roots, at, purpose, known: None, effort, checks_left, obstacle: None }
+    }
+
+    fn run(mut self, leaf: &Certificate) -> Result<Vec<Certificate>, ChainError> {
+        let is_root = self.roots.contains(leaf);
+        check_leaf(leaf, is_root, self.at, self.purpose)?;
+        if is_root && matches!(self.purpose, Purpose::CodeSigningCa | Purpose::Any) {
+            return Ok(vec![leaf.clone()]);
+        }
+        let mut path = vec![leaf.clone()];
+        if self.extend(&mut path) {
+            return Ok(path);
+        }
+        Err(self.obstacle.unwrap_or_else(|| ChainError::UnknownIssuer(name(leaf))))
+    }
+
     /// Extends `path` to a root, or leaves it as it was and returns false.
     fn extend(&mut self, path: &mut Vec<Certificate>) -> bool {
         let (roots, intermediates) = (self.roots, self.intermediates);
@@ -176,7 +200,10 @@ impl Search<'_> {
                 return true;
             }
         }
-        for issuer in intermediates {
+        // The next in the given order first: behind it those that are out of order.
+        let next = intermediates.iter().position(|given| path.last() == Some(given)).map_or(0, |at| at + 1);
+        let (before, after) = intermediates.split_at(next);
+        for issuer in after.iter().chain(before) {
             // The root still has to fit.
             if path.len() + 2 > MAX_PATH {
                 self.obstacle.get_or_insert(ChainError::TooLong(MAX_PATH));
@@ -202,8 +229,8 @@ impl Search<'_> {
         self.checks_left -= 1;
         let key = issuer.public_key();
         let signed = match self.known {
-            Some(known) if path.len() > 1 => known.holds(subject, key),
-            _ => subject.verify_signed_by(key).is_ok(),
+            Some(known) if path.len() > 1 => known.holds(subject, key, self.effort),
+            _ => self.effort.check(|| subject.verify_signed_by(key).is_ok()),
         };
         if !signed {
             return false;

@@ -101,6 +101,13 @@ pub(crate) fn positive(contents: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The shortest contents of an INTEGER that is these bytes, big-endian and not negative.
+pub(crate) fn unsigned(bytes: &[u8]) -> Vec<u8> {
+    let significant = &bytes[bytes.iter().take_while(|&&b| b == 0).count()..];
+    let sign = significant.first().is_none_or(|&b| b >= 0x80).then_some(0);
+    sign.into_iter().chain(significant.iter().copied()).collect()
+}
+
 /// The contents of an OBJECT IDENTIFIER as dotted text. x509-parser's own text counts in big integers, which made it a
 /// seventh of the cost of a certificate; it is asked only where an arc is larger than any that is in use.
 pub(crate) fn dotted(contents: &[u8]) -> Cow<'static, str> {

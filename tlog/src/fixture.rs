@@ -1,5 +1,11 @@
 //! Material for this crate's tests: keys that are the same in every run, and small certificate hierarchies.
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
+    EcdsaKeyPair, KeyPair as _,
+};
 use p256::pkcs8::EncodePrivateKey as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -20,6 +26,22 @@ pub(crate) fn p256_secret(label: &str) -> p256::SecretKey {
 /// [`p256_secret`] as a signer of the production kind.
 pub(crate) fn p256_signer(label: &str) -> SoftwareSigner {
     SoftwareSigner::from_pkcs8_der(p256_secret(label).to_pkcs8_der().unwrap().as_bytes()).unwrap()
+}
+
+/// A fresh key of each curve and a signature by it over `message`, with the curve's own hash, as IEEE P1363.
+pub(crate) fn p1363_signed(message: &[u8]) -> Vec<(PublicKey, Vec<u8>)> {
+    let curves = [
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        &ECDSA_P384_SHA384_FIXED_SIGNING,
+        &ECDSA_P521_SHA512_FIXED_SIGNING,
+    ];
+    let signed = curves.map(|algorithm| {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        let signature = pair.sign(&SystemRandom::new(), message).unwrap();
+        (PublicKey::from_spki_der(spki.as_ref()).unwrap(), signature.as_ref().to_vec())
+    });
+    signed.to_vec()
 }
 
 /// Noon of 2026-11-21: the time at which test certificates are issued.

@@ -4,6 +4,7 @@
 //! hashedrekord needs (ed25519-dalek). `p256` cross-checks aws-lc-rs in the tests.
 
 mod ed25519ph;
+mod p1363;
 mod signer;
 mod spki;
 
@@ -174,6 +175,10 @@ impl PublicKey {
             _ => Err(KeyError::Malformed("the PEM block is neither PUBLIC KEY nor RSA PUBLIC KEY")),
         }
     }
+    /// Whether the first key or certificate in a PEM text is a public key.
+    pub fn leads(pem: &str) -> bool {
+        crate::pem::Block::first_label(pem) == Some("PUBLIC KEY")
+    }
     /// The key of 32 raw Ed25519 bytes, as in C2SP verifier keys.
     pub fn from_ed25519(key: &[u8; 32]) -> Result<Self, KeyError> {
         Self::from_spki_der(&spki::encode_ed25519(key))
@@ -207,7 +212,7 @@ impl PublicKey {
         }
     }
     /// Verifies `signature` over `message`: ECDSA (ASN.1 DER) and RSA PKCS#1 v1.5 with `hash`; pure Ed25519,
-    /// which ignores `hash`.
+    /// which ignores `hash`. Signatures by users are verified by [`PublicKey::verify_any_encoding`].
     pub fn verify(&self, hash: HashAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let verdict = if hash == self.kind().default_hash() {
             self.0.parsed.verify_sig(message, signature)
@@ -215,6 +220,25 @@ impl PublicKey {
             UnparsedPublicKey::new(algorithm(self.kind(), hash), self.key_bits()).verify(message, signature)
         };
         verdict.map_err(|_| BadSignature)
+    }
+    /// [`PublicKey::verify`] for what users sign (entries, bundles, proofs of possession): ECDSA may also be encoded
+    /// as IEEE P1363, as in sigstore's signature library. Certificates, SCTs, promises and checkpoints may not.
+    pub fn verify_any_encoding(
+        &self,
+        hash: HashAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        self.verify(hash, message, &p1363::to_asn1(self.kind(), signature))
+    }
+    /// [`PublicKey::verify_digest`] with the encodings of [`PublicKey::verify_any_encoding`].
+    pub fn verify_digest_any_encoding(
+        &self,
+        hash: HashAlgorithm,
+        digest: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        self.verify_digest(hash, digest, &p1363::to_asn1(self.kind(), signature))
     }
     /// Verifies over a digest made elsewhere: ECDSA, RSA PKCS#1 v1.5, and for Ed25519 keys Ed25519ph, whose
     /// digest must be SHA-512 (RFC 8032 §5.1).

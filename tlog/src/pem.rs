@@ -32,6 +32,18 @@ impl<'t> Block<'t> {
         Some(Self { label, contents: STANDARD.decode(without_whitespace(body)).ok()?, rest })
     }
 
+    /// The first block whose label is wanted; others, and the text around them, are skipped.
+    pub(crate) fn labelled(text: &'t str, wanted: impl Fn(&str) -> bool) -> Option<Self> {
+        let mut rest = text;
+        loop {
+            let block = Self::first(rest)?;
+            if wanted(block.label) {
+                return Some(block);
+            }
+            rest = block.rest;
+        }
+    }
+
     /// The label of the first block of `text`, which may be broken.
     pub(crate) fn first_label(text: &str) -> Option<&str> {
         Some(text[begin(text)? + BEGIN.len()..].split_once(DASHES)?.0)

@@ -16,6 +16,7 @@ mod intoto;
 mod intoto_v001;
 mod terms;
 mod verifier;
+mod version;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,7 @@ pub(crate) use self::envelope::pae;
 use self::field::Object;
 pub(crate) use self::terms::Terms;
 pub use self::verifier::Verifier;
+use crate::effort::Effort;
 use crate::key::{HashAlgorithm, SignError, Signer};
 use crate::merkle::Hash;
 use crate::note::{KeyName, Note, NoteError};
@@ -46,6 +48,12 @@ pub enum EntryError {
     /// `kind` is not one that this log takes: HTTP 422.
     #[error("invalid kind value: \"{0}\"")]
     UnknownKind(String),
+    /// `kind`, `apiVersion` or `spec` is missing: HTTP 422.
+    #[error("{0} in body is required")]
+    Required(&'static str),
+    /// `apiVersion` is not a version: HTTP 422.
+    #[error("apiVersion in body should match '{}'", version::PATTERN)]
+    Version,
     /// Anything else about the entry: HTTP 400.
     #[error("error processing entry: {0}")]
     Invalid(String),
@@ -79,26 +87,34 @@ pub struct CanonicalEntry {
 impl CanonicalEntry {
     /// Parses, verifies and canonicalises the JSON of a proposed entry to be inserted.
     pub fn from_proposed(json: &[u8]) -> Result<Self, EntryError> {
+        Self::from_proposed_within(json, &Effort::any())
+    }
+    /// As [`CanonicalEntry::from_proposed`], with no more `effort` than this.
+    pub fn from_proposed_within(json: &[u8], effort: &Effort) -> Result<Self, EntryError> {
         if json.len() > MAX_PROPOSED_ENTRY {
             return Err(EntryError::invalid(format!("larger than {MAX_PROPOSED_ENTRY} bytes")));
         }
         let proposal: Value =
             serde_json::from_slice(json).map_err(|e| EntryError::invalid(format!("malformed JSON: {e}")))?;
-        Self::from_value(&proposal, Use::Insert)
+        Self::from_value(&proposal, Use::Insert, effort)
     }
-    /// As [`CanonicalEntry::from_proposed`] for `retrieve`, which also takes the canonical bodies of kinds whose leaves
-    /// drop the envelope: `dsse` and `intoto` 0.0.1.
+    /// As [`CanonicalEntry::from_proposed`] for `retrieve`, which also takes the canonical body of every kind, though some
+    /// drop what their signatures are over, and keys that may not sign new entries.
     pub fn from_query(json: &Value) -> Result<Self, EntryError> {
-        Self::from_value(json, Use::Query)
+        Self::from_query_within(json, &Effort::any())
+    }
+    /// As [`CanonicalEntry::from_query`], with no more `effort` than this.
+    pub fn from_query_within(json: &Value, effort: &Effort) -> Result<Self, EntryError> {
+        Self::from_value(json, Use::Query, effort)
     }
 
-    fn from_value(json: &Value, purpose: Use) -> Result<Self, EntryError> {
+    fn from_value(json: &Value, purpose: Use, effort: &Effort) -> Result<Self, EntryError> {
         let (kind, spec) = dispatch(json)?;
         let (spec, terms) = match kind {
-            Kind::HashedRekord => hashedrekord::canonicalize(&spec)?,
-            Kind::Dsse => dsse::canonicalize(&spec, purpose)?,
-            Kind::IntotoV001 => intoto_v001::canonicalize(&spec, purpose)?,
-            Kind::Intoto => intoto::canonicalize(&spec)?,
+            Kind::HashedRekord => hashedrekord::canonicalize(&spec, purpose, effort)?,
+            Kind::Dsse => dsse::canonicalize(&spec, purpose, effort)?,
+            Kind::IntotoV001 => intoto_v001::canonicalize(&spec, purpose, effort)?,
+            Kind::Intoto => intoto::canonicalize(&spec, purpose, effort)?,
         };
         let (index_keys, verifiers) = terms.into_parts();
         Ok(Self {
@@ -156,18 +172,31 @@ impl Kind {
     }
 }
 
-/// Kind and spec of an entry, proposed or stored.
+/// Kind and spec of an entry, proposed or stored. The checks are in Rekor's order, as each has its own answer.
 fn dispatch(json: &Value) -> Result<(Kind, Object<'_>), EntryError> {
+    if json.is_null() {
+        return Err(EntryError::Required("kind"));
+    }
     let entry = Object::root(json)?;
     let name = entry.optional_text("kind")?.unwrap_or_default();
-    if !Kind::ALL.iter().any(|kind| kind.name() == name) {
-        if OTHER_KINDS.contains(&name) {
-            let problem = format!("entry kind '{name}' is not enabled for submission on this server");
-            return Err(EntryError::invalid(problem));
-        }
+    if name.is_empty() {
+        return Err(EntryError::Required("kind"));
+    }
+    let is_ours = Kind::ALL.iter().any(|kind| kind.name() == name);
+    if !is_ours && !OTHER_KINDS.contains(&name) {
         return Err(EntryError::UnknownKind(name.chars().take(64).collect()));
     }
-    let version = entry.text("apiVersion")?;
+    let version = entry.optional_text("apiVersion")?.ok_or(EntryError::Required("apiVersion"))?;
+    if !version::is_version(version) {
+        return Err(EntryError::Version);
+    }
+    if !entry.has("spec") {
+        return Err(EntryError::Required("spec"));
+    }
+    if !is_ours {
+        let problem = format!("entry kind '{name}' is not enabled for submission on this server");
+        return Err(EntryError::invalid(problem));
+    }
     let Some(kind) = Kind::ALL.into_iter().find(|kind| (kind.name(), kind.version()) == (name, version))
     else {
         let version: String = version.chars().take(64).collect();

@@ -10,7 +10,6 @@
 mod algorithm;
 mod answer;
 mod leaf;
-mod protojson;
 mod request;
 mod verifier;
 
@@ -116,7 +115,7 @@ fn hashedrekord(request: HashedRekordRequest) -> Result<CanonicalEntry, EntryErr
     }
     verifier
         .public_key()
-        .verify_digest(algorithm, &digest, &content)
+        .verify_digest_any_encoding(algorithm, &digest, &content)
         .map_err(|_| invalid("the signature does not verify over the digest"))?;
 
     let mut terms = Terms::default();

@@ -1,4 +1,9 @@
 //! C2SP tiles: tile coordinates, their paths, and entry bundles. <https://c2sp.org/tlog-tiles>
+//!
+//! Hash tiles and entry bundles are separate types with separate parsers, because hash tiles are public and
+//! entries may not be: no spelling of a path makes the parser of hash tiles return an entry bundle.
+
+use std::ops::Range;
 
 use crate::merkle::NodeId;
 
@@ -27,96 +32,155 @@ pub enum TileError {
     EntryTooLarge(usize),
 }
 
-/// What a tile holds.
+/// A tile of hashes: `tile/<L>/<N>[.p/<W>]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TileKind {
-    /// Hashes of tree level `8 * level`; level 0 to 7 (a 64-bit tree has no more).
-    Hashes {
-        /// Tile level.
-        level: u8,
-    },
-    /// Entries: an entry bundle.
-    Entries,
-}
-
-/// A tile or entry bundle: `tile/<L>/<N>[.p/<W>]` or `tile/entries/<N>[.p/<W>]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tile {
-    /// Hashes of a level, or entries.
-    pub kind: TileKind,
+pub struct HashTile {
+    /// Tile level: hashes of tree level `8 * level`, from 0 to 7 (a 64-bit tree has no more).
+    pub level: u8,
     /// Position among the tiles of that level.
     pub index: u64,
-    /// Hashes or entries in it: 256 for a full tile, 1 to 255 for a partial one.
+    /// Hashes in it: 256 for a full tile, 1 to 255 for a partial one.
     pub width: u16,
 }
 
-impl Tile {
-    /// Parses the path below the log's prefix, without a leading slash.
+/// An entry bundle: `tile/entries/<N>[.p/<W>]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryBundle {
+    /// Position among the bundles.
+    pub index: u64,
+    /// Entries in it: 256 for a full bundle, 1 to 255 for a partial one.
+    pub width: u16,
+}
+
+impl HashTile {
+    /// Parses `tile/<L>/<N>[.p/<W>]`, the path below the log's prefix, without a leading slash.
     pub fn parse_path(path: &str) -> Result<Self, TileError> {
-        if path.len() > MAX_PATH {
-            return Err(TileError::Path("longer than any tile's path"));
-        }
-        let below = path.strip_prefix("tile/").ok_or(TileError::Path("it does not start with `tile/`"))?;
-        let (kind, rest) = below.split_once('/').ok_or(TileError::Path("it has no tile index"))?;
-        let kind = match kind {
-            "entries" => TileKind::Entries,
-            level => TileKind::Hashes { level: parse_number(level)? },
-        };
-        let (index, width) = match rest.rsplit_once(".p/") {
-            Some((index, width)) => (index, parse_number(width)?),
-            None => (rest, FULL),
-        };
-        let tile = Self { kind, index: parse_index(index)?, width };
-        if tile.end().is_none() {
-            return Err(TileError::Path("no tree of 64-bit size has such a tile"));
-        }
-        // The one check that makes the spelling canonical: zeros, groups, `.p/256`, all of it.
-        if tile.path() != path {
-            return Err(TileError::Path("it is not spelled canonically"));
-        }
-        Ok(tile)
+        let below = within_limit(path)?.strip_prefix("tile/");
+        Self::parse_tail(below.ok_or(TileError::Path("it does not start with `tile/`"))?)
     }
+
+    /// Parses `<L>/<N>[.p/<W>]`, the path below `tile/`.
+    pub fn parse_tail(tail: &str) -> Result<Self, TileError> {
+        let (level, rest) =
+            within_limit(tail)?.split_once('/').ok_or(TileError::Path("it has no tile index"))?;
+        let (index, width) = parse_place(rest)?;
+        let tile = Self { level: parse_number(level)?, index, width };
+        checked(tile, tile.end(), tile.tail() == tail)
+    }
+
     /// The path below the log's prefix.
     pub fn path(&self) -> String {
-        let mut index = format!("{:03}", self.index % 1000);
-        let mut rest = self.index / 1000;
-        while rest > 0 {
-            index = format!("x{:03}/{index}", rest % 1000);
-            rest /= 1000;
-        }
-        let width = if self.width == FULL { String::new() } else { format!(".p/{}", self.width) };
-        match self.kind {
-            TileKind::Hashes { level } => format!("tile/{level}/{index}{width}"),
-            TileKind::Entries => format!("tile/entries/{index}{width}"),
-        }
+        format!("tile/{}", self.tail())
     }
+
     /// Whether a tree of `size` leaves has this tile with this width or more.
     pub fn exists_at(&self, size: u64) -> bool {
         self.end().is_some_and(|end| end <= size)
     }
-    /// The complete nodes whose hashes make this tile, left to right; for entries the level-0 nodes.
+
+    /// True for a tile of 256 hashes, which never changes.
+    pub fn is_full(&self) -> bool {
+        self.width == FULL
+    }
+
+    /// The complete nodes whose hashes make this tile, left to right.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         let level = self.tree_level();
         let first = self.index.saturating_mul(TILE_WIDTH);
         (0..u64::from(self.width)).map(move |i| NodeId { level, index: first.saturating_add(i) })
     }
 
+    fn tail(&self) -> String {
+        format!("{}/{}", self.level, place(self.index, self.width))
+    }
+
     /// Level in the tree of the nodes that this tile holds.
     fn tree_level(&self) -> u8 {
-        match self.kind {
-            TileKind::Hashes { level } => level.saturating_mul(TILE_HEIGHT),
-            TileKind::Entries => 0,
-        }
+        self.level.saturating_mul(TILE_HEIGHT)
     }
 
     /// Leaves that a tree must have for this tile to exist; `None` if no tree has it.
     fn end(&self) -> Option<u64> {
-        if !(1..=FULL).contains(&self.width) {
-            return None;
-        }
-        let nodes = self.index.checked_mul(TILE_WIDTH)?.checked_add(u64::from(self.width))?;
+        let nodes = end_of(self.index, self.width)?;
         nodes.checked_mul(1_u64.checked_shl(u32::from(self.tree_level()))?)
     }
+}
+
+impl EntryBundle {
+    /// Parses `tile/entries/<N>[.p/<W>]`, the path below the log's prefix, without a leading slash.
+    pub fn parse_path(path: &str) -> Result<Self, TileError> {
+        let below = within_limit(path)?.strip_prefix("tile/entries/");
+        Self::parse_tail(below.ok_or(TileError::Path("it does not start with `tile/entries/`"))?)
+    }
+
+    /// Parses `<N>[.p/<W>]`, the path below `tile/entries/`.
+    pub fn parse_tail(tail: &str) -> Result<Self, TileError> {
+        let (index, width) = parse_place(within_limit(tail)?)?;
+        let bundle = Self { index, width };
+        checked(bundle, bundle.end(), place(index, width) == tail)
+    }
+
+    /// The path below the log's prefix.
+    pub fn path(&self) -> String {
+        format!("tile/entries/{}", place(self.index, self.width))
+    }
+
+    /// True if a tree of `size` leaves has this bundle with this width or more.
+    pub fn exists_at(&self, size: u64) -> bool {
+        self.end().is_some_and(|end| end <= size)
+    }
+
+    /// True for a bundle of 256 entries, which never changes.
+    pub fn is_full(&self) -> bool {
+        self.width == FULL
+    }
+
+    /// Indexes of its entries in the log.
+    pub fn entries(&self) -> Range<u64> {
+        let first = self.index.saturating_mul(TILE_WIDTH);
+        first..first.saturating_add(self.width.into())
+    }
+
+    fn end(&self) -> Option<u64> {
+        end_of(self.index, self.width)
+    }
+}
+
+/// The one check that makes a spelling canonical: zeros, groups, `.p/256`, all of it.
+fn checked<T>(parsed: T, end: Option<u64>, canonical: bool) -> Result<T, TileError> {
+    if end.is_none() {
+        return Err(TileError::Path("no tree of 64-bit size has such a tile"));
+    }
+    if canonical { Ok(parsed) } else { Err(TileError::Path("it is not spelled canonically")) }
+}
+
+fn within_limit(path: &str) -> Result<&str, TileError> {
+    if path.len() > MAX_PATH { Err(TileError::Path("longer than any tile's path")) } else { Ok(path) }
+}
+
+/// The number of nodes or entries up to the end of the tile at `index` with this width.
+fn end_of(index: u64, width: u16) -> Option<u64> {
+    let width = (1..=FULL).contains(&width).then_some(width)?;
+    index.checked_mul(TILE_WIDTH)?.checked_add(u64::from(width))
+}
+
+/// `<N>[.p/<W>]`
+fn place(index: u64, width: u16) -> String {
+    let mut groups = format!("{:03}", index % 1000);
+    let mut rest = index / 1000;
+    while rest > 0 {
+        groups = format!("x{:03}/{groups}", rest % 1000);
+        rest /= 1000;
+    }
+    if width == FULL { groups } else { format!("{groups}.p/{width}") }
+}
+
+fn parse_place(text: &str) -> Result<(u64, u16), TileError> {
+    let (index, width) = match text.rsplit_once(".p/") {
+        Some((index, width)) => (index, parse_number(width)?),
+        None => (text, FULL),
+    };
+    Ok((parse_index(index)?, width))
 }
 
 /// Encodes entries as a bundle: big-endian `u16` length, then the entry, repeated. A bundle has 1 to 256 entries.

@@ -21,7 +21,7 @@ use crate::chain::{self, ChainError, Purpose};
 use crate::clock::Timestamp;
 use crate::der;
 use crate::key::HashAlgorithm;
-use crate::trust::TrustedAuthority;
+use crate::trust::{Known, Outside, TrustedAuthority, Validity};
 
 /// Largest response or token that is read, in bytes. With a whole chain in it one takes less than eight thousand.
 pub const MAX_TOKEN: usize = 64 * 1024;
@@ -57,8 +57,8 @@ pub enum TimestampError {
     #[error("the timestamp authority's chain: {0}")]
     Chain(String),
     /// Not while the authority was trusted.
-    #[error("the timestamp authority is not trusted for {0}")]
-    NotTrustedAt(Timestamp),
+    #[error("the timestamp authority is not trusted {0}")]
+    NotTrusted(Outside),
     /// Not the nonce that was sent.
     #[error("the timestamp does not carry the nonce of its request")]
     Nonce,
@@ -93,6 +93,9 @@ pub struct VerifiedTimestamp {
     pub policy: String,
     /// Who signed.
     pub signer: Certificate,
+    /// Period of the authority that signed. It covers `time`, which is the authority's own word: callers that
+    /// know other times hold those against it too ([`Validity::covers`]).
+    pub validity: Validity,
 }
 
 /// Verifies a DER TimeStampResp, as bundles carry it, over `message`.
@@ -134,13 +137,13 @@ pub fn verify_token(
         let verdict = check_signer(&token, leaf)
             .and_then(|()| Ok(chain::verify(leaf, intermediates, roots, info.time, Purpose::TimeStamping)?))
             .and_then(|_| {
-                let trusted = authority.validity.contains(info.time);
-                if trusted { Ok(()) } else { Err(TimestampError::NotTrustedAt(info.time)) }
+                authority.validity.covers(&[Known::At(info.time)]).map_err(TimestampError::NotTrusted)
             });
         match verdict {
             Ok(()) => {
                 let (time, serial, policy) = (info.time, info.serial.to_vec(), info.policy);
-                return Ok(VerifiedTimestamp { time, serial, policy, signer: leaf.clone() });
+                let (signer, validity) = (leaf.clone(), authority.validity);
+                return Ok(VerifiedTimestamp { time, serial, policy, signer, validity });
             }
             Err(error) => obstacle = error,
         }

@@ -1,19 +1,23 @@
 //! What a verifier trusts and where a signer goes: TrustedRoot, SigningConfig, ClientTrustConfig.
 //!
 //! The JSON is that of protobuf-specs `sigstore_trustroot.proto` in its protojson form. Writers emit exactly the
-//! media types that sigstore-go, sigstore-python and cosign accept; readers ignore unknown members.
+//! media types that sigstore-go, sigstore-python and cosign accept; readers take every spelling of
+//! protojson ([`crate::protojson`]) and ignore unknown members.
 //!
 //! Two layers: the messages, which hold what the files say, and [`Keyring`], which holds what a [`TrustedRoot`] means:
 //! keys, certificates and times, decoded once.
 
 mod keyring;
 mod read;
+mod validity;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::keyring::{Keyring, Listed, Skipped, TrustedAuthority, TrustedLog, Validity};
+pub use self::keyring::{Keyring, Listed, Skipped, TrustedAuthority, TrustedLog};
 pub use self::read::TrustError;
+pub use self::validity::{Known, Outside, Validity};
+use crate::protojson;
 
 /// The only media type of trusted roots that every client accepts.
 pub const TRUSTED_ROOT_TYPE: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
@@ -24,6 +28,9 @@ pub const CLIENT_TRUST_CONFIG_TYPE: &str = "application/vnd.dev.sigstore.clientt
 /// Largest trust file that is read, in bytes.
 pub const MAX_TRUST_FILE: usize = 4 * 1024 * 1024;
 
+/// Most elements of a list that are kept: more than any reader allows, and enough to refuse it.
+const MAX_KEPT: usize = 1024;
+
 /// Keys and certificates of one or more instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -31,16 +38,28 @@ pub struct TrustedRoot {
     /// [`TRUSTED_ROOT_TYPE`].
     pub media_type: String,
     /// Attestation logs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "protojson::objects::<_, _, MAX_KEPT>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub tlogs: Vec<LogInstance>,
     /// Certificate authorities.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "protojson::objects::<_, _, MAX_KEPT>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub certificate_authorities: Vec<Authority>,
     /// Certificate transparency logs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "protojson::objects::<_, _, MAX_KEPT>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ctlogs: Vec<LogInstance>,
     /// Timestamp authorities.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "protojson::objects::<_, _, MAX_KEPT>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub timestamp_authorities: Vec<Authority>,
 }
 
@@ -51,13 +70,16 @@ pub struct LogInstance {
     /// URL whose host names the log. Never contacted by verifiers.
     pub base_url: String,
     /// Always `SHA2_256`.
+    #[serde(deserialize_with = "protojson::hash_algorithm")]
     pub hash_algorithm: String,
     /// The key.
+    #[serde(deserialize_with = "protojson::object")]
     pub public_key: TrustedKey,
     /// Log id.
+    #[serde(deserialize_with = "protojson::object")]
     pub log_id: LogId,
     /// Id in checkpoints, where it differs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "protojson::optional_object", skip_serializing_if = "Option::is_none")]
     pub checkpoint_key_id: Option<LogId>,
     /// Operator, schemeless.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,8 +93,10 @@ pub struct TrustedKey {
     /// Base64 of the DER SPKI.
     pub raw_bytes: String,
     /// `PublicKeyDetails` name.
+    #[serde(deserialize_with = "protojson::key_details")]
     pub key_details: String,
     /// When the key may have been used.
+    #[serde(deserialize_with = "protojson::object")]
     pub valid_for: TimeRange,
 }
 
@@ -100,12 +124,15 @@ pub struct TimeRange {
 #[serde(rename_all = "camelCase", default)]
 pub struct Authority {
     /// Subject, informational.
+    #[serde(deserialize_with = "protojson::object")]
     pub subject: Subject,
     /// Base URL (CA) or full endpoint (TSA).
     pub uri: String,
     /// Certificates: for a CA issuing certificate first, anchor last; for a TSA its leaf first.
+    #[serde(deserialize_with = "protojson::object")]
     pub cert_chain: CertChain,
     /// When it may have been used.
+    #[serde(deserialize_with = "protojson::object")]
     pub valid_for: TimeRange,
     /// Operator, schemeless.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +154,7 @@ pub struct Subject {
 #[serde(default)]
 pub struct CertChain {
     /// Each as base64 DER.
+    #[serde(deserialize_with = "protojson::objects::<_, _, MAX_KEPT>")]
     pub certificates: Vec<RawBytes>,
 }
 
@@ -145,16 +173,22 @@ pub struct SigningConfig {
     /// [`SIGNING_CONFIG_TYPE`].
     pub media_type: String,
     /// Certificate authorities; major API version 1.
+    #[serde(deserialize_with = "protojson::objects::<_, _, MAX_KEPT>")]
     pub ca_urls: Vec<Service>,
     /// OIDC providers for interactive use.
+    #[serde(deserialize_with = "protojson::objects::<_, _, MAX_KEPT>")]
     pub oidc_urls: Vec<Service>,
     /// Attestation logs; major API version 1 or 2.
+    #[serde(deserialize_with = "protojson::objects::<_, _, MAX_KEPT>")]
     pub rekor_tlog_urls: Vec<Service>,
     /// Timestamp authorities (full endpoint).
+    #[serde(deserialize_with = "protojson::objects::<_, _, MAX_KEPT>")]
     pub tsa_urls: Vec<Service>,
     /// How many logs to use.
+    #[serde(deserialize_with = "protojson::object")]
     pub rekor_tlog_config: ServiceSelection,
     /// How many timestamp authorities to use.
+    #[serde(deserialize_with = "protojson::object")]
     pub tsa_config: ServiceSelection,
 }
 
@@ -165,8 +199,10 @@ pub struct Service {
     /// Base URL.
     pub url: String,
     /// API version.
+    #[serde(deserialize_with = "protojson::uint32")]
     pub major_api_version: u32,
     /// When to use it.
+    #[serde(deserialize_with = "protojson::object")]
     pub valid_for: TimeRange,
     /// Operator.
     pub operator: String,
@@ -177,9 +213,10 @@ pub struct Service {
 #[serde(default)]
 pub struct ServiceSelection {
     /// `ANY`, `ALL`, `EXACT`.
+    #[serde(deserialize_with = "protojson::service_selector")]
     pub selector: String,
     /// For `EXACT`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "protojson::optional_uint32")]
     pub count: Option<u32>,
 }
 
@@ -190,8 +227,10 @@ pub struct ClientTrustConfig {
     /// [`CLIENT_TRUST_CONFIG_TYPE`].
     pub media_type: String,
     /// What to trust.
+    #[serde(deserialize_with = "protojson::object")]
     pub trusted_root: TrustedRoot,
     /// Where to go.
+    #[serde(deserialize_with = "protojson::object")]
     pub signing_config: SigningConfig,
 }
 

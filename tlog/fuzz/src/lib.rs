@@ -9,7 +9,9 @@ use chancery_tlog::ct::{Entry, Sct};
 use chancery_tlog::note::{Note, NoteKey};
 use chancery_tlog::rekor::{Body, CanonicalEntry};
 use chancery_tlog::rekor_v2;
-use chancery_tlog::tile::{Tile, decode_bundle, encode_bundle};
+use chancery_tlog::strict_uri;
+use chancery_tlog::tile::{EntryBundle, HashTile, decode_bundle, encode_bundle};
+use chancery_tlog::trust::{ClientTrustConfig, SigningConfig, TrustedRoot};
 
 /// A signed note, or a verifier key.
 pub fn note(data: &[u8]) -> bool {
@@ -36,10 +38,20 @@ pub fn checkpoint(data: &[u8]) -> bool {
 /// A path of a tile or entry bundle.
 pub fn tile_path(data: &[u8]) -> bool {
     let Ok(path) = std::str::from_utf8(data) else { return false };
-    let Ok(tile) = Tile::parse_path(path) else { return false };
-    assert_eq!(tile.path(), path);
-    assert!(tile.exists_at(u64::MAX));
-    assert_eq!(tile.nodes().count(), usize::from(tile.width));
+    match (HashTile::parse_path(path), EntryBundle::parse_path(path)) {
+        (Ok(tile), bundle) => {
+            assert!(bundle.is_err(), "a path of a hash tile names entries");
+            assert_eq!(tile.path(), path);
+            assert!(tile.exists_at(u64::MAX));
+            assert_eq!(tile.nodes().count(), usize::from(tile.width));
+        }
+        (Err(_), Ok(bundle)) => {
+            assert_eq!(bundle.path(), path);
+            assert!(bundle.exists_at(u64::MAX));
+            assert_eq!(bundle.entries().count(), usize::from(bundle.width));
+        }
+        (Err(_), Err(_)) => return false,
+    }
     true
 }
 
@@ -92,5 +104,34 @@ pub fn certificate(data: &[u8]) -> bool {
     }
     let _ = Entry::from_final(&certificate, &certificate);
     let _ = Entry::from_precertificate(&certificate, &certificate);
+    true
+}
+
+/// A trusted root, a signing config, or both in one.
+pub fn trust_file(data: &[u8]) -> bool {
+    if let Ok(config) = SigningConfig::parse(data) {
+        assert_eq!(SigningConfig::parse(config.to_json().as_bytes()).as_ref(), Ok(&config));
+        return true;
+    }
+    if let Ok(config) = ClientTrustConfig::parse(data) {
+        assert_eq!(ClientTrustConfig::parse(config.to_json().as_bytes()).as_ref(), Ok(&config));
+        return true;
+    }
+    let Ok(root) = TrustedRoot::parse(data) else { return false };
+    assert_eq!(TrustedRoot::parse(root.to_json().as_bytes()).as_ref(), Ok(&root));
+    let _ = root.keyring();
+    true
+}
+
+/// A URI that may stand in a certificate.
+pub fn strict_uri(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    if strict_uri::check(text).is_err() {
+        return false;
+    }
+    assert_eq!(strict_uri::check_reference(text), Ok(()));
+    assert!(!text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\'));
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
     true
 }

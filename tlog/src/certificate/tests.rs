@@ -130,12 +130,48 @@ fn pem_chains_keep_their_order_and_have_a_limit() {
 
     let one = root.certificate.to_pem();
     assert_eq!(Certificate::chain_from_pem(&one.repeat(MAX_CHAIN)).unwrap().len(), MAX_CHAIN);
-    assert_eq!(Certificate::chain_from_pem(&one.repeat(MAX_CHAIN + 1)), Err(CertificateError::TooMany));
-    assert!(Certificate::chain_from_pem(&format!("{one}junk")).is_err());
+    assert_eq!(
+        Certificate::chain_from_pem(&one.repeat(MAX_CHAIN + 1)),
+        Err(CertificateError::TooMany(MAX_CHAIN))
+    );
+    assert!(Certificate::chain_from_entry(&format!("{one}junk")).is_err(), "as Rekor");
+    let truncated = format!("{one}{}", &one[..one.len() / 2]);
+    assert!(Certificate::chain_from_pem(&truncated).is_err(), "half a certificate is not text");
+    let many = one.repeat(MAX_COLLECTION + 1);
+    assert_eq!(Certificate::collection_from_pem(&many), Err(CertificateError::TooMany(MAX_COLLECTION)));
     assert!(Certificate::chain_from_pem(&format!("{one}{}", any_key().to_pem())).is_err());
     assert!(Certificate::chain_from_pem("").is_err());
     assert!(Certificate::from_pem(&pair).is_err());
     assert_eq!(Certificate::from_pem(&one).unwrap(), root.certificate);
+}
+
+/// Text as `openssl pkcs12`, `s_client -showcerts` and collections of roots have it: any lines that begin no block.
+fn commentary() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "Bag Attributes\n    localKeyID: 01\nsubject=CN = root\n",
+        " 1 s:O=acme, CN=root\n   i:O=acme\n",
+        "\n# Főtanúsítvány\n==========\r\n",
+        "-----\n----BEGIN CERTIFICATE-----\n -----BEGIN CERTIFICATE-----\n",
+    ]);
+    let any = "([^\n-][^\n]{0,40}\n){0,4}";
+    prop_oneof![known.prop_map(str::to_owned), any, Just(String::new())]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn text_before_between_and_after_certificates_is_skipped(texts in proptest::collection::vec(commentary(), 2..6)) {
+        let root = Authority::root("Root", |_| {});
+        let certificates: Vec<_> = texts[1..].iter().map(|_| root.certificate.clone()).collect();
+        let pem: String = texts[1..].iter().map(|text| root.certificate.to_pem() + text).collect();
+        let pem = texts[0].clone() + &pem;
+        prop_assert_eq!(Certificate::chain_from_pem(&pem).unwrap(), certificates.clone());
+        prop_assert_eq!(Certificate::collection_from_pem(&pem).unwrap(), certificates.clone());
+        let text_after = !texts[texts.len() - 1].trim().is_empty();
+        let entry = Certificate::chain_from_entry(&pem);
+        prop_assert_eq!(entry.ok(), (!text_after).then_some(certificates));
+    }
 }
 
 #[test]

@@ -254,6 +254,52 @@ fn look_alikes_do_not_cost_a_factorial() {
     assert!(verify(&leaf, &twins, &[stranger.certificate], NOON, Purpose::CodeSigning).is_err());
 }
 
+/// Checks that a submitted chain took, and whether it has a path.
+fn submitted(leaf: &Certificate, intermediates: &[Certificate], root: &Certificate) -> (usize, bool) {
+    let effort = Effort::of(1000);
+    let roots = std::slice::from_ref(root);
+    let verdict = verify_submitted(leaf, intermediates, roots, NOON, Purpose::Any, &effort);
+    (1000 - effort.left(), verdict.is_ok())
+}
+
+#[test]
+fn the_longest_submitted_chain_is_found_in_any_order() {
+    // With names of their own, and under the root's name as after many changes of its key.
+    for name in [|level: usize| format!("CA {level}"), |_| "Root".to_owned()] {
+        let root = Authority::root("Root", |_| {});
+        let mut authorities = vec![root.intermediate(&name(0), |_| {})];
+        for level in 1..MAX_PATH - 2 {
+            authorities.push(authorities[level - 1].intermediate(&name(level), |_| {}));
+        }
+        let leaf = authorities[MAX_PATH - 3].leaf(&any_key(), |_| {});
+        let mut chain: Vec<_> = authorities.iter().rev().map(|ca| ca.certificate.clone()).collect();
+        let own_names = name(0) != name(1);
+        let (checks, found) = submitted(&leaf, &chain, &root.certificate);
+        assert!(
+            found && checks <= if own_names { MAX_PATH } else { MAX_SUBMITTED_CHECKS },
+            "{checks} checks"
+        );
+        for at in 0..chain.len() {
+            chain.swap(at, (at * 5 + 3) % (MAX_PATH - 2));
+            assert!(!own_names || submitted(&leaf, &chain, &root.certificate) == (MAX_PATH - 1, true));
+        }
+    }
+}
+
+#[test]
+fn look_alikes_in_a_submitted_chain_take_few_checks() {
+    let twins = Authority::root("Same", |_| {});
+    let chain: Vec<Certificate> =
+        (0..8).map(|serial| twins.reissue(|p| p.serial_number = Some(vec![serial + 1].into()))).collect();
+    let leaf = twins.leaf(&any_key(), |_| {});
+    let root = Authority::root("Same", |_| {}).certificate;
+    assert_eq!(submitted(&leaf, &chain, &root), (MAX_SUBMITTED_CHECKS, false));
+    let effort = Effort::little();
+    let roots = std::slice::from_ref(&root);
+    verify_submitted(&leaf, &chain, roots, NOON, Purpose::Any, &effort).unwrap_err();
+    assert!(effort.is_exceeded() && effort.left() == 0, "nothing was decided");
+}
+
 /// The same certificate with the last byte of its signature changed.
 fn forged(certificate: &Certificate) -> Certificate {
     let mut der = certificate.der().to_vec();
@@ -269,7 +315,7 @@ fn known_links_spare_no_check_but_the_signature_they_remember() {
     let (roots, known) = ([root.certificate.clone()], KnownLinks::default());
     let judge = |leaf: &Certificate, issuer: &Certificate, at| {
         let issuers = std::slice::from_ref(issuer);
-        let verdict = verify_knowing(leaf, issuers, &roots, at, Purpose::CodeSigning, &known);
+        let verdict = verify_knowing(leaf, issuers, &roots, at, Purpose::CodeSigning, &known, &Effort::any());
         assert_eq!(verdict, verify(leaf, issuers, &roots, at, Purpose::CodeSigning), "both say the same");
         verdict.is_ok()
     };
@@ -290,6 +336,7 @@ fn known_links_spare_no_check_but_the_signature_they_remember() {
         NOON,
         Purpose::CodeSigning,
         &known,
+        &Effort::any(),
     );
     assert!(elsewhere.is_err(), "a root of the same name and another key has signed nothing");
 }
@@ -301,6 +348,6 @@ fn what_is_known_is_bounded() {
     let known = KnownLinks::default();
     let fill = |n: u64| [Hash::digest(&n.to_be_bytes()), Hash::digest(b"key")];
     known.0.lock().unwrap().extend((0..MAX_KNOWN_LINKS as u64).map(fill));
-    assert!(known.holds(&issuing.certificate, root.certificate.public_key()));
+    assert!(known.holds(&issuing.certificate, root.certificate.public_key(), &Effort::any()));
     assert_eq!(known.0.lock().unwrap().len(), 1);
 }

@@ -78,9 +78,14 @@ impl SoftwareSigner {
         };
         Self::from_pkcs8_der(document.map_err(failed)?.as_ref())
     }
-    /// Reads PKCS#8 PEM: `PRIVATE KEY`, or `ENCRYPTED PRIVATE KEY` (PBES2) with `passphrase`.
+    /// Whether the private key in a PEM text is encrypted.
+    pub fn is_encrypted_pem(pem: &str) -> bool {
+        private_block(pem).is_some_and(|block| block.label == ENCRYPTED_PRIVATE_KEY)
+    }
+    /// Reads PKCS#8 PEM: `PRIVATE KEY`, or `ENCRYPTED PRIVATE KEY` (PBES2) with `passphrase`. Text and other blocks around
+    /// the first private key are skipped, such as certificates, or what `openssl pkcs12` writes.
     pub fn from_pkcs8_pem(pem: &str, passphrase: Option<&[u8]>) -> Result<Self, KeyError> {
-        let block = crate::pem::Block::first(pem).ok_or(KeyError::Malformed("no PEM block"))?;
+        let block = private_block(pem).ok_or(KeyError::Malformed("no PEM block with a private key"))?;
         let contents = Zeroizing::new(block.contents);
         match (block.label, passphrase) {
             (PRIVATE_KEY, _) => Self::from_pkcs8_der(&contents),
@@ -114,6 +119,11 @@ impl SoftwareSigner {
             Some(passphrase) => crate::pem::encode(ENCRYPTED_PRIVATE_KEY, &encrypt(&self.pkcs8, passphrase)?),
         }))
     }
+}
+
+/// The first block that holds a private key, of whatever form.
+fn private_block(pem: &str) -> Option<crate::pem::Block<'_>> {
+    crate::pem::Block::labelled(pem, |label| label.ends_with(PRIVATE_KEY))
 }
 
 impl Signer for SoftwareSigner {

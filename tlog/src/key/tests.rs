@@ -105,6 +105,30 @@ fn a_passphrase_locks_a_key() {
     assert!(matches!(SoftwareSigner::from_pkcs8_pem(&pem, None), Err(KeyError::Locked(_))));
 }
 
+/// As `openssl pkcs12 -nodes` and `openssl ecparam -genkey` write them: with text, certificates and parameters around.
+#[test]
+fn a_private_key_is_found_among_text_and_other_blocks() {
+    let signer = p256_signer("kav-signer");
+    let other = crate::pem::encode("EC PARAMETERS", b"x") + &crate::pem::encode("CERTIFICATE", b"y");
+    for passphrase in [None, Some(&b"correct"[..])] {
+        let key = signer.to_pkcs8_pem(passphrase).unwrap();
+        let text = format!(
+            "Bag Attributes\n    localKeyID: 01\n{other}Key Attributes: <none>\n{}after\n{other}",
+            *key
+        );
+        assert_eq!(SoftwareSigner::is_encrypted_pem(&text), passphrase.is_some());
+        let found = SoftwareSigner::from_pkcs8_pem(&text, passphrase).unwrap();
+        assert_eq!(found.public_key(), signer.public_key());
+    }
+    assert!(SoftwareSigner::from_pkcs8_pem(&other, None).is_err());
+    // What looks like an encrypted key further on does not hide that the first is in clear.
+    let clear = signer.to_pkcs8_pem(None).unwrap();
+    assert!(!SoftwareSigner::is_encrypted_pem(&format!("{}{OPENSSL_SCRYPT}", *clear)));
+    let public = format!("comment\n{}after", signer.public_key().to_pem());
+    assert!(PublicKey::leads(&public) && !PublicKey::leads(&clear));
+    assert_eq!(&PublicKey::from_pem(&public).unwrap(), signer.public_key());
+}
+
 #[test]
 fn keys_that_openssl_encrypted_are_read() {
     for pem in [OPENSSL_PBKDF2, OPENSSL_SCRYPT] {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::envelope::Envelope;
 use super::field::{Object, either_base64, sha256};
 use super::{Body, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
+use crate::effort::Effort;
 use crate::merkle::Hash;
 
 const CANONICAL: [&str; 3] = ["envelopeHash", "payloadHash", "signatures"];
@@ -17,23 +18,27 @@ const NOT_BOTH: &str =
     "either proposedContent or envelopeHash, payloadHash, and signatures must be present but not both";
 
 /// Checks a proposal; its canonical spec and search keys.
-pub(super) fn canonicalize(spec: &Object<'_>, purpose: Use) -> Result<(Value, Terms), EntryError> {
+pub(super) fn canonicalize(
+    spec: &Object<'_>,
+    purpose: Use,
+    effort: &Effort,
+) -> Result<(Value, Terms), EntryError> {
     let given = CANONICAL.iter().filter(|name| spec.has(name)).count();
     match (spec.has("proposedContent"), given) {
-        (true, 0) => canonicalize_proposal(&spec.object("proposedContent")?),
-        (false, 3) if purpose == Use::Query => canonicalize_leaf(spec),
+        (true, 0) => canonicalize_proposal(&spec.object("proposedContent")?, effort),
+        (false, 3) if purpose == Use::Query => canonicalize_leaf(spec, effort),
         (false, 3) => Err(EntryError::invalid("entry not insertable into log: missing proposed content")),
         _ => Err(EntryError::invalid(NOT_BOTH)),
     }
 }
 
-fn canonicalize_proposal(content: &Object<'_>) -> Result<(Value, Terms), EntryError> {
+fn canonicalize_proposal(content: &Object<'_>, effort: &Effort) -> Result<(Value, Terms), EntryError> {
     let text = content.text("envelope")?;
     let verifiers = content.byte_list("verifiers", MAX_SIGNATURES)?;
     let json: Value = serde_json::from_str(text)
         .map_err(|e| EntryError::invalid(format!("could not parse the DSSE envelope: {e}")))?;
     let envelope = Envelope::read(&Object::root(&json)?)?;
-    let matched = envelope.verify(&verifiers)?;
+    let matched = envelope.verify(&verifiers, effort)?;
 
     let (envelope_hash, payload_hash) = (Hash::digest(text.as_bytes()), Hash::digest(&envelope.payload));
     let mut terms = Terms::default();
@@ -49,12 +54,12 @@ fn canonicalize_proposal(content: &Object<'_>) -> Result<(Value, Terms), EntryEr
 }
 
 /// A canonical body, sent to find itself.
-fn canonicalize_leaf(spec: &Object<'_>) -> Result<(Value, Terms), EntryError> {
+fn canonicalize_leaf(spec: &Object<'_>, effort: &Effort) -> Result<(Value, Terms), EntryError> {
     let (envelope_hash, payload_hash) = (spec.sha256("envelopeHash")?, spec.sha256("payloadHash")?);
     let mut terms = Terms::default();
     let mut signatures = Vec::new();
     for signature in spec.objects("signatures", MAX_SIGNATURES)? {
-        let verifier = Verifier::from_pem(&signature.bytes("verifier")?)?;
+        let verifier = Verifier::from_pem_within(&signature.bytes("verifier")?, effort)?;
         terms.add_verifier(&verifier);
         let pem = STANDARD.encode(verifier.to_pem());
         signatures.push(json!({ "signature": signature.text("signature")?, "verifier": pem }));

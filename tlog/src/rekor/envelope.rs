@@ -1,10 +1,12 @@
 //! DSSE envelopes as the `dsse` and `intoto` kinds check them: every signature by some key, keys in their order.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::field::{Object, either_base64};
 use super::{EntryError, MAX_SIGNATURES, Verifier};
-use crate::key::HashAlgorithm;
+use crate::effort::Effort;
+use crate::key::{HashAlgorithm, KeyKind, PublicKey};
 
 /// What Rekor says where no key fits.
 const BELOW_THRESHOLD: &str =
@@ -34,26 +36,42 @@ impl<'e> Envelope<'e> {
     /// Finds for every signature the key that verifies it, as Rekor does: keys are tried in order until no signature
     /// is left; a key that was tried must verify something, one that was not is ignored. Signatures spelled alike are one.
     ///
+    /// Rekor tries every key with every signature, and the last key that verifies one has it. Here a key is tried with
+    /// the signatures that have none yet, and with the others only if it verifies none of those. The outcome is
+    /// another only for a signature that two keys verify, which takes keys made for it: then the first one keeps it.
+    ///
     /// Keys hash with SHA-256 whatever their curve; Ed25519 is pure.
-    pub(super) fn verify(&self, verifiers: &[Vec<u8>]) -> Result<BTreeMap<&'e str, Verifier>, EntryError> {
-        let signed = pae(self.payload_type, &self.payload);
+    pub(super) fn verify(
+        &self,
+        verifiers: &[Vec<u8>],
+        effort: &Effort,
+    ) -> Result<BTreeMap<&'e str, Verifier>, EntryError> {
+        let signed = Signed::new(self);
         let decoded = self.decoded()?;
-        let mut matched = BTreeMap::new();
+        let mut matched: BTreeMap<&str, Verifier> = BTreeMap::new();
+        let mut tried: Vec<(PublicKey, Vec<&str>)> = Vec::new();
         for pem in verifiers {
             if matched.len() == decoded.len() {
                 break;
             }
-            let verifier = Verifier::from_pem(pem)?;
-            let mut verified = false;
-            for (signature, bytes) in &decoded {
-                if verifier.public_key().verify(HashAlgorithm::Sha256, &signed, bytes).is_ok() {
-                    matched.insert(*signature, verifier.clone());
-                    verified = true;
-                }
-            }
-            if !verified {
+            let verifier = Verifier::from_pem_within(pem, effort)?;
+            let key = verifier.public_key();
+            let known = tried.iter().find(|(known, _)| known == key).map(|(_, verified)| verified.clone());
+            let verified = known.unwrap_or_else(|| {
+                let by_key = |matched_already: bool| {
+                    let some =
+                        decoded.iter().filter(|(text, _)| matched.contains_key(*text) == matched_already);
+                    let by_key = some.filter(|(_, bytes)| effort.check(|| signed.is_by(key, bytes)));
+                    by_key.map(|(text, _)| *text).collect::<Vec<_>>()
+                };
+                let verified = by_key(false);
+                if verified.is_empty() { by_key(true) } else { verified }
+            });
+            if verified.is_empty() {
                 return Err(EntryError::invalid(BELOW_THRESHOLD));
             }
+            matched.extend(verified.iter().map(|text| (*text, verifier.clone())));
+            tried.push((key.clone(), verified));
         }
         if matched.len() < decoded.len() {
             return Err(EntryError::invalid("all signatures must have a key that verifies it"));
@@ -62,10 +80,9 @@ impl<'e> Envelope<'e> {
     }
 
     /// Whether the key verifies any of the signatures, as `intoto` 0.0.1 asks. The others may be anybody's.
-    pub(super) fn verify_any(&self, verifier: &Verifier) -> Result<(), EntryError> {
-        let signed = pae(self.payload_type, &self.payload);
-        let by_key =
-            |bytes: &Vec<u8>| verifier.public_key().verify(HashAlgorithm::Sha256, &signed, bytes).is_ok();
+    pub(super) fn verify_any(&self, verifier: &Verifier, effort: &Effort) -> Result<(), EntryError> {
+        let signed = Signed::new(self);
+        let by_key = |bytes: &Vec<u8>| effort.check(|| signed.is_by(verifier.public_key(), bytes));
         if self.decoded()?.values().any(by_key) { Ok(()) } else { Err(EntryError::invalid(BELOW_THRESHOLD)) }
     }
 
@@ -78,6 +95,29 @@ impl<'e> Envelope<'e> {
             Ok((signature, bytes))
         };
         self.signatures.iter().map(decode).collect()
+    }
+}
+
+/// What the signatures of an envelope cover, hashed once for all keys that sign a digest: the payload may be megabytes.
+struct Signed {
+    message: Vec<u8>,
+    digest: OnceCell<Vec<u8>>,
+}
+
+impl Signed {
+    fn new(envelope: &Envelope<'_>) -> Self {
+        Self { message: pae(envelope.payload_type, &envelope.payload), digest: OnceCell::new() }
+    }
+
+    fn is_by(&self, key: &PublicKey, signature: &[u8]) -> bool {
+        let hash = HashAlgorithm::Sha256;
+        let verdict = if key.kind() == KeyKind::Ed25519 {
+            key.verify_any_encoding(hash, &self.message, signature)
+        } else {
+            let digest = self.digest.get_or_init(|| hash.digest(&self.message));
+            key.verify_digest_any_encoding(hash, digest, signature)
+        };
+        verdict.is_ok()
     }
 }
 

@@ -9,13 +9,21 @@ use serde_json::{Value, json};
 
 use super::envelope::Envelope;
 use super::field::{Object, either_base64};
-use super::{Body, EntryError, MAX_SIGNATURES, Terms, Verifier};
+use super::{Body, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
+use crate::effort::Effort;
 use crate::merkle::Hash;
 
 /// Checks a proposal; its canonical spec and search keys.
-pub(super) fn canonicalize(spec: &Object<'_>) -> Result<(Value, Terms), EntryError> {
+pub(super) fn canonicalize(
+    spec: &Object<'_>,
+    purpose: Use,
+    effort: &Effort,
+) -> Result<(Value, Terms), EntryError> {
     let content = spec.object("content")?;
     let sent = content.object("envelope")?;
+    if purpose == Use::Query && sent.optional_text("payload")?.is_none_or(str::is_empty) {
+        return canonicalize_leaf(&content, &sent, effort);
+    }
     let hash = client_hash(&content)?;
     let signatures = sent.objects("signatures", MAX_SIGNATURES)?;
     let pems = signatures.iter().map(|s| s.bytes("publicKey")).collect::<Result<Vec<_>, _>>()?;
@@ -27,7 +35,10 @@ pub(super) fn canonicalize(spec: &Object<'_>) -> Result<(Value, Terms), EntryErr
             .ok_or_else(|| EntryError::invalid("could not decode the payload of the DSSE envelope"))?,
         signatures: sigs.iter().map(String::as_str).collect(),
     };
-    let matched = envelope.verify(&pems)?;
+    let matched = envelope.verify(&pems, effort)?;
+    if purpose == Use::Insert && envelope.payload_type.is_empty() {
+        return Err(EntryError::invalid("entry not insertable into log: missing payloadType content"));
+    }
 
     let mut terms = Terms::default();
     for verifier in matched.values() {
@@ -39,18 +50,44 @@ pub(super) fn canonicalize(spec: &Object<'_>) -> Result<(Value, Terms), EntryErr
 
     let mut kept = Vec::with_capacity(signatures.len());
     for ((signature, pem), sig) in signatures.iter().zip(&pems).zip(&sigs) {
-        let mut leaf = json!({ "publicKey": STANDARD.encode(pem), "sig": STANDARD.encode(sig) });
-        if let Some(keyid) = signature.optional_text("keyid")?.filter(|keyid| !keyid.is_empty()) {
-            leaf["keyid"] = keyid.into();
-        }
-        kept.push(leaf);
+        kept.push(kept_signature(signature, pem, sig.as_bytes())?);
     }
-    let spec = json!({ "content": {
-        "envelope": { "payloadType": envelope.payload_type, "signatures": kept },
+    Ok((leaf_spec(envelope.payload_type, kept, hash, &payload_hash), terms))
+}
+
+/// A canonical body, sent to find itself. Nothing of it is verified: it has no payload to verify signatures over.
+fn canonicalize_leaf(
+    content: &Object<'_>,
+    sent: &Object<'_>,
+    effort: &Effort,
+) -> Result<(Value, Terms), EntryError> {
+    let hash = client_hash(content)?;
+    let payload_hash = content.sha256("payloadHash")?.to_hex();
+    let (mut terms, mut kept) = (Terms::default(), Vec::new());
+    for signature in sent.objects("signatures", MAX_SIGNATURES)? {
+        let pem = signature.bytes("publicKey")?;
+        terms.add_verifier(&Verifier::from_pem_within(&pem, effort)?);
+        kept.push(kept_signature(&signature, &pem, &signature.bytes("sig")?)?);
+    }
+    terms.add_hash("sha256", &payload_hash);
+    Ok((leaf_spec(sent.text("payloadType")?, kept, hash, &payload_hash), terms))
+}
+
+/// One signature as the leaf keeps it.
+fn kept_signature(signature: &Object<'_>, pem: &[u8], sig: &[u8]) -> Result<Value, EntryError> {
+    let mut kept = json!({ "publicKey": STANDARD.encode(pem), "sig": STANDARD.encode(sig) });
+    if let Some(keyid) = signature.optional_text("keyid")?.filter(|keyid| !keyid.is_empty()) {
+        kept["keyid"] = keyid.into();
+    }
+    Ok(kept)
+}
+
+fn leaf_spec(payload_type: &str, signatures: Vec<Value>, hash: &str, payload_hash: &str) -> Value {
+    json!({ "content": {
+        "envelope": { "payloadType": payload_type, "signatures": signatures },
         "hash": { "algorithm": "sha256", "value": hash },
         "payloadHash": { "algorithm": "sha256", "value": payload_hash },
-    } });
-    Ok((spec, terms))
+    } })
 }
 
 /// The client's hash of its own envelope: shape checked, contents kept.

@@ -10,14 +10,19 @@ use serde_json::{Value, json};
 use super::envelope::Envelope;
 use super::field::{Object, sha256, standard_base64};
 use super::{Body, EntryError, Terms, Use, Verifier};
+use crate::effort::Effort;
 use crate::merkle::Hash;
 
 /// Checks a proposal; its canonical spec and search keys.
-pub(super) fn canonicalize(spec: &Object<'_>, purpose: Use) -> Result<(Value, Terms), EntryError> {
+pub(super) fn canonicalize(
+    spec: &Object<'_>,
+    purpose: Use,
+    effort: &Effort,
+) -> Result<(Value, Terms), EntryError> {
     let content = spec.object("content")?;
-    let verifier = Verifier::from_pem(&spec.bytes("publicKey")?)?;
+    let verifier = Verifier::from_pem_within(&spec.bytes("publicKey")?, effort)?;
     match content.optional_text("envelope")?.filter(|text| !text.is_empty()) {
-        Some(text) => canonicalize_proposal(text, &verifier),
+        Some(text) => canonicalize_proposal(text, &verifier, effort),
         None if purpose == Use::Query => {
             let leaf = Leaf::read(&content, verifier)?;
             Ok((leaf.spec(), leaf.terms()))
@@ -26,12 +31,16 @@ pub(super) fn canonicalize(spec: &Object<'_>, purpose: Use) -> Result<(Value, Te
     }
 }
 
-fn canonicalize_proposal(text: &str, verifier: &Verifier) -> Result<(Value, Terms), EntryError> {
+fn canonicalize_proposal(
+    text: &str,
+    verifier: &Verifier,
+    effort: &Effort,
+) -> Result<(Value, Terms), EntryError> {
     let json: Value = serde_json::from_str(text)
         .map_err(|e| EntryError::invalid(format!("could not parse the DSSE envelope: {e}")))?;
     let json = Object::root(&json)?;
     let envelope = Envelope::read(&json)?;
-    envelope.verify_any(verifier)?;
+    envelope.verify_any(verifier, effort)?;
     // The signature covers either alphabet's payload; this kind stores attestations, in the standard one only.
     if standard_base64(json.text("payload")?).is_none() {
         return Err(EntryError::invalid("the payload of the DSSE envelope is not standard base64"));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::certificate::Certificate;
-use crate::fixture::{Authority, NOON, extension, p256_secret, p256_signer};
+use crate::fixture::{Authority, NOON, extension, p256_secret, p256_signer, p1363_signed};
 use crate::key::{KeyKind, PublicKey, SoftwareSigner};
 use crate::merkle::leaf_hash;
 use crate::note::NoteKey;
@@ -57,7 +57,7 @@ fn leaf(entry: &CanonicalEntry) -> Value {
 #[track_caller]
 fn refusal(entry: &Value) -> String {
     let error = insert(entry).unwrap_err();
-    assert!(!matches!(error, EntryError::UnknownKind(_)));
+    assert!(matches!(error, EntryError::Invalid(_) | EntryError::Algorithm), "{error}");
     let text = error.to_string();
     assert!(text.starts_with("error processing entry: "), "{text}");
     text
@@ -129,10 +129,6 @@ fn the_known_checkpoint_is_ours_but_for_the_signature() {
 
 #[test]
 fn an_unknown_kind_is_422_and_a_known_one_that_is_off_is_400() {
-    for kind in [json!("nope"), Value::Null] {
-        let entry = json!({ "kind": kind, "apiVersion": "0.0.1", "spec": {} });
-        assert!(matches!(insert(&entry), Err(EntryError::UnknownKind(_))));
-    }
     let error = insert(&json!({ "kind": "nope", "apiVersion": "0.0.1", "spec": {} })).unwrap_err();
     assert_eq!(error.to_string(), r#"invalid kind value: "nope""#);
     let off = refusal(&json!({ "kind": "rpm", "apiVersion": "0.0.1", "spec": {} }));
@@ -144,13 +140,34 @@ fn an_unknown_version_is_400_and_named() {
     let mut entry = hashedrekord::known();
     entry["apiVersion"] = "0.0.9".into();
     assert!(refusal(&entry).contains("implementation for version '0.0.9' not found"));
-    entry["apiVersion"] = Value::Null;
-    refusal(&entry);
+}
+
+#[test]
+fn the_frame_of_an_entry_is_checked_before_anything_in_it() {
+    for kind in ["hashedrekord", "dsse", "intoto", "rpm"] {
+        let frame = json!({ "kind": kind, "apiVersion": "0.0.1", "spec": {} });
+        for name in ["kind", "apiVersion", "spec"] {
+            let (mut null, mut without) = (frame.clone(), frame.clone());
+            null[name] = Value::Null;
+            without.as_object_mut().unwrap().remove(name);
+            for entry in [null, without] {
+                assert_eq!(insert(&entry), Err(EntryError::Required(name)), "{entry}");
+                assert_eq!(CanonicalEntry::from_query(&entry), Err(EntryError::Required(name)));
+            }
+        }
+        for version in ["", "1", "v0.0.1", "0.0.1 ", "*"] {
+            let mut entry = frame.clone();
+            entry["apiVersion"] = version.into();
+            assert_eq!(insert(&entry), Err(EntryError::Version), "{entry}");
+        }
+    }
+    assert_eq!(insert(&Value::Null), Err(EntryError::Required("kind")));
+    assert_eq!(insert(&json!({ "kind": "" })), Err(EntryError::Required("kind")));
 }
 
 #[test]
 fn what_is_no_json_object_is_400() {
-    for json in [&b""[..], b"{", b"[]", b"null", b"1", b"{}x", b"\"\xff\""] {
+    for json in [&b""[..], b"{", b"[]", b"1", b"{}x", b"\"\xff\""] {
         assert!(matches!(CanonicalEntry::from_proposed(json), Err(EntryError::Invalid(_))));
     }
     let nested = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
@@ -173,6 +190,59 @@ fn unknown_members_are_ignored_and_never_in_the_leaf() {
 fn a_query_finds_what_was_inserted() {
     for entry in all_known() {
         assert_eq!(CanonicalEntry::from_query(&entry).unwrap(), insert(&entry).unwrap());
+    }
+}
+
+#[test]
+fn a_stored_body_of_every_kind_finds_itself() {
+    for entry in all_known() {
+        let logged = insert(&entry).unwrap();
+        let found = CanonicalEntry::from_query(&leaf(&logged)).unwrap();
+        assert_eq!(found.body, logged.body, "{} {}", logged.kind, logged.api_version);
+        assert_eq!(found.verifiers, logged.verifiers);
+    }
+}
+
+/// The same entry with each signature of `kav-signer` as the two halves of IEEE P1363.
+fn in_p1363(entry: &Value) -> Value {
+    let mut text = entry.to_string();
+    for message in [ARTIFACT, &pae(IN_TOTO, PAYLOAD)] {
+        let asn1 = sign("kav-signer", message);
+        let halves = p256::ecdsa::Signature::from_der(&asn1).unwrap().to_bytes();
+        text = text.replace(&b64(&asn1), &b64(halves)).replace(&b64(b64(&asn1)), &b64(b64(halves)));
+    }
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn p1363_signatures_are_taken_by_every_kind_and_kept_as_sent() {
+    for entry in all_known() {
+        let (usual, sent) = (insert(&entry).unwrap(), in_p1363(&entry));
+        assert_ne!(sent, entry);
+        let logged = insert(&sent).unwrap();
+        let name = format!("{} {}", logged.kind, logged.api_version);
+        let mut expected = in_p1363(&leaf(&usual));
+        // The hash of the envelope as it was sent, which differs with the signature inside.
+        for pointer in ["/spec/envelopeHash", "/spec/content/hash"] {
+            if let (Some(expected), Some(found)) =
+                (expected.pointer_mut(pointer), leaf(&logged).pointer(pointer))
+            {
+                expected.clone_from(found);
+            }
+        }
+        assert_eq!(leaf(&logged), expected, "{name}");
+        Body::parse(&logged.body).unwrap();
+        assert_eq!(CanonicalEntry::from_query(&leaf(&logged)).unwrap().body, logged.body, "{name}");
+
+        // Another key's signature, in the same encoding.
+        let mut text = sent.to_string();
+        for message in [ARTIFACT, &pae(IN_TOTO, PAYLOAD)] {
+            let halves =
+                |label| p256::ecdsa::Signature::from_der(&sign(label, message)).unwrap().to_bytes().to_vec();
+            let (right, wrong) = (halves("kav-signer"), halves("other"));
+            text = text.replace(&b64(&right), &b64(&wrong)).replace(&b64(b64(right)), &b64(b64(wrong)));
+        }
+        refusal(&serde_json::from_str(&text).unwrap());
     }
 }
 

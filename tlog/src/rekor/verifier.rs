@@ -3,6 +3,7 @@
 use super::EntryError;
 use crate::certificate::Certificate;
 use crate::chain::{self, Purpose};
+use crate::effort::Effort;
 use crate::key::PublicKey;
 use crate::merkle::Hash;
 use crate::pem::Block;
@@ -18,13 +19,19 @@ pub enum Verifier {
 
 impl Verifier {
     /// Parses the PEM that v1 entries carry: one `PUBLIC KEY`, or 1 to 10 `CERTIFICATE`s (a chain is verified at
-    /// its leaf's notBefore). Whitespace around and junk before are tolerated, junk after is not.
+    /// its leaf's notBefore). As in Go's readers whitespace around and text before a block are tolerated, text after the
+    /// last one is not.
     pub fn from_pem(pem: &[u8]) -> Result<Self, EntryError> {
+        Self::from_pem_within(pem, &Effort::any())
+    }
+
+    /// As [`Verifier::from_pem`], with no more `effort` than this for a chain.
+    pub fn from_pem_within(pem: &[u8], effort: &Effort) -> Result<Self, EntryError> {
         let text =
             std::str::from_utf8(pem).map_err(|_| EntryError::invalid("invalid public key: not PEM"))?;
         let text = text.trim();
         if Block::first_label(text) == Some("CERTIFICATE") {
-            return Self::from_certificates(text);
+            return Self::from_certificates(text, effort);
         }
         let block =
             Block::first(text).ok_or_else(|| EntryError::invalid("invalid public key: no PEM block"))?;
@@ -37,12 +44,12 @@ impl Verifier {
         key.map(Self::Key).map_err(|e| EntryError::invalid(format!("invalid public key: {e}")))
     }
 
-    fn from_certificates(pem: &str) -> Result<Self, EntryError> {
+    fn from_certificates(pem: &str, effort: &Effort) -> Result<Self, EntryError> {
         let invalid = |e: &dyn std::fmt::Display| EntryError::invalid(format!("invalid public key: {e}"));
-        let certificates = Certificate::chain_from_pem(pem).map_err(|e| invalid(&e))?;
+        let certificates = Certificate::chain_from_entry(pem).map_err(|e| invalid(&e))?;
         if let [leaf, intermediates @ .., root] = certificates.as_slice() {
             let roots = std::slice::from_ref(root);
-            chain::verify(leaf, intermediates, roots, leaf.not_before(), Purpose::Any)
+            chain::verify_submitted(leaf, intermediates, roots, leaf.not_before(), Purpose::Any, effort)
                 .map_err(|e| invalid(&e))?;
         }
         Ok(Self::Certificates(certificates))
@@ -67,6 +74,13 @@ impl Verifier {
         match self {
             Self::Key(_) => None,
             Self::Certificates(chain) => chain.first(),
+        }
+    }
+    /// The certificates of a chain behind the signing one.
+    pub fn further_certificates(&self) -> &[Certificate] {
+        match self {
+            Self::Certificates(chain) => chain.get(1..).unwrap_or_default(),
+            Self::Key(_) => &[],
         }
     }
     /// SHA-256 of the canonical PEM: how entries are found by key.

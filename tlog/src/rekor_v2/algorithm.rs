@@ -159,4 +159,12 @@ impl Visitor<'_> for NameOrNumber {
         let known = i32::try_from(number).ok().and_then(KeyDetails::from_number);
         known.ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
     }
+
+    /// `5.0` and `5e0` are whole numbers to protojson.
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<KeyDetails, E> {
+        let known = KeyDetails::ALL
+            .into_iter()
+            .find(|details| f64::from(details.number()).total_cmp(&number).is_eq());
+        known.ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
+    }
 }

@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::algorithm::KeyDetails;
-use super::protojson::{Base64, List, Message};
-use super::{EntryError, MAX_REQUEST};
+use super::{EntryError, MAX_REQUEST, MAX_SIGNATURES};
+use crate::protojson::{Base64, List, Message};
 
 /// Longest error text: serde's quote what they found.
 const MAX_ERROR: usize = 300;
@@ -78,6 +78,17 @@ pub enum RequestMaterial {
 }
 
 impl CreateEntryRequest {
+    /// Most signature verifications that it may take: each signature may be by each verifier.
+    pub fn signature_checks(&self) -> usize {
+        match self {
+            Self::HashedRekord(_) => 1,
+            Self::Dsse(DsseRequest { envelope, verifiers }) => {
+                let signatures = envelope.as_ref().map_or(0, |envelope| envelope.signatures.len());
+                signatures.saturating_mul(verifiers.len())
+            }
+        }
+    }
+
     /// Reads protojson. A body without text is an empty message, as grpc-gateway has it.
     pub fn from_json(body: &[u8]) -> Result<Self, EntryError> {
         if body.len() > MAX_REQUEST {
@@ -144,7 +155,7 @@ struct RawJson {
 #[serde(deny_unknown_fields)]
 struct DsseJson {
     envelope: Option<Message<EnvelopeJson>>,
-    verifiers: Option<List<RequestVerifier>>,
+    verifiers: Option<List<RequestVerifier, MAX_SIGNATURES>>,
 }
 
 #[derive(Deserialize)]
@@ -154,7 +165,7 @@ struct EnvelopeJson {
     // The one field that is spelled so in the `.proto` file too.
     #[serde(rename = "payloadType")]
     payload_type: Option<String>,
-    signatures: Option<List<EnvelopeSignatureJson>>,
+    signatures: Option<List<EnvelopeSignatureJson, MAX_SIGNATURES>>,
 }
 
 #[derive(Deserialize)]

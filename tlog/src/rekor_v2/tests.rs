@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture::{Authority, p256_secret, p256_signer};
+use crate::fixture::{Authority, p256_secret, p256_signer, p1363_signed};
 use crate::key::{KeyKind, PublicKey, Signer as _, SoftwareSigner};
 use crate::merkle::leaf_hash;
 

@@ -104,8 +104,8 @@ pub(super) enum Over<'m> {
 impl Over<'_> {
     pub(super) fn verify(&self, signature: &[u8]) -> Result<(), BadSignature> {
         match self {
-            Self::Digest(key, hash, digest) => key.verify_digest(*hash, digest, signature),
-            Self::Message(key, message) => key.verify(HashAlgorithm::Sha512, message, signature),
+            Self::Digest(key, hash, digest) => key.verify_digest_any_encoding(*hash, digest, signature),
+            Self::Message(key, message) => key.verify_any_encoding(HashAlgorithm::Sha512, message, signature),
         }
     }
 }

@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn hashes(level: u8, index: u64, width: u16) -> Tile {
-    Tile { kind: TileKind::Hashes { level }, index, width }
+fn hashes(level: u8, index: u64, width: u16) -> HashTile {
+    HashTile { level, index, width }
 }
 
-fn entries(index: u64, width: u16) -> Tile {
-    Tile { kind: TileKind::Entries, index, width }
+fn entries(index: u64, width: u16) -> EntryBundle {
+    EntryBundle { index, width }
 }
 
 #[test]
@@ -19,13 +19,20 @@ fn paths_are_those_of_the_specification() {
         (hashes(0, 1_234_067, 256), "tile/0/x001/x234/067"),
         (hashes(1, 999, 1), "tile/1/999.p/1"),
         (hashes(2, 1_000, 255), "tile/2/x001/000.p/255"),
-        (entries(273, 112), "tile/entries/273.p/112"),
-        (entries(0, 256), "tile/entries/000"),
         (hashes(7, 0, 255), "tile/7/000.p/255"),
-        (entries((1 << 56) - 1, 255), "tile/entries/x072/x057/x594/x037/x927/935.p/255"),
     ] {
         assert_eq!(tile.path(), path);
-        assert_eq!(Tile::parse_path(path), Ok(tile));
+        assert_eq!(HashTile::parse_path(path), Ok(tile));
+        assert!(EntryBundle::parse_path(path).is_err(), "{path}");
+    }
+    for (bundle, path) in [
+        (entries(273, 112), "tile/entries/273.p/112"),
+        (entries(0, 256), "tile/entries/000"),
+        (entries((1 << 56) - 1, 255), "tile/entries/x072/x057/x594/x037/x927/935.p/255"),
+    ] {
+        assert_eq!(bundle.path(), path);
+        assert_eq!(EntryBundle::parse_path(path), Ok(bundle));
+        assert!(HashTile::parse_path(path).is_err(), "{path}");
     }
 }
 
@@ -94,7 +101,8 @@ fn any_other_spelling_of_a_path_is_refused() {
         "tile/0/x999/x999/x999/x999/x999/x999/x999/x999/999",
         "tile/0/x001/x001/x001/x001/x001/x001/x001/x001/x001/x001/x001/x001/x001/x001/001",
     ] {
-        assert!(Tile::parse_path(path).is_err(), "{path:?}");
+        assert!(HashTile::parse_path(path).is_err(), "{path:?}");
+        assert!(EntryBundle::parse_path(path).is_err(), "{path:?}");
     }
 }
 
@@ -128,11 +136,14 @@ fn tiles_that_no_tree_has_exist_at_no_size_and_have_paths_without_panic() {
         hashes(7, u64::MAX, 256),
         hashes(8, 0, 1),
         hashes(255, u64::MAX, u16::MAX),
-        entries(u64::MAX, 256),
     ] {
         assert!(!tile.exists_at(u64::MAX), "{tile:?}");
-        assert!(Tile::parse_path(&tile.path()).is_err(), "{tile:?}");
+        assert!(HashTile::parse_path(&tile.path()).is_err(), "{tile:?}");
         assert_eq!(tile.nodes().count(), usize::from(tile.width));
+    }
+    for bundle in [entries(0, 0), entries(0, 257), entries(u64::MAX, 256)] {
+        assert!(!bundle.exists_at(u64::MAX), "{bundle:?}");
+        assert!(EntryBundle::parse_path(&bundle.path()).is_err(), "{bundle:?}");
     }
 }
 
@@ -142,7 +153,7 @@ fn the_nodes_of_a_tile_are_eight_levels_apart() {
     assert_eq!(nodes.len(), 17);
     assert_eq!(nodes[0], NodeId { level: 8, index: 256 });
     assert_eq!(nodes[16], NodeId { level: 8, index: 272 });
-    assert_eq!(entries(2, 1).nodes().collect::<Vec<_>>(), [NodeId { level: 0, index: 512 }]);
+    assert_eq!(entries(2, 1).entries(), 512..513);
 }
 
 #[test]
@@ -183,7 +194,7 @@ proptest! {
     ) {
         let tile = hashes(level, at % (size >> (8 * level)).div_ceil(256).max(1), width);
         prop_assume!(tile.exists_at(size));
-        prop_assert_eq!(Tile::parse_path(&tile.path()), Ok(tile));
+        prop_assert_eq!(HashTile::parse_path(&tile.path()), Ok(tile));
         let theirs = tlog_tiles::Tile::new(8, level, tile.index, width.into(), false);
         // Go's path names the height, 8, before the level.
         prop_assert_eq!(theirs.path(), tile.path().replacen("tile/", "tile/8/", 1));
@@ -192,8 +203,21 @@ proptest! {
 
     #[test]
     fn what_parses_has_that_path(path in "tile/([0-9]{1,2}|entries)/(x[0-9]{3}/){0,3}[0-9]{2,3}(\\.p/[0-9]{1,3})?") {
-        if let Ok(tile) = Tile::parse_path(&path) {
-            prop_assert_eq!(tile.path(), path);
+        let hashes = HashTile::parse_path(&path);
+        if let Ok(tile) = &hashes {
+            prop_assert_eq!(&tile.path(), &path);
+        }
+        if let Ok(bundle) = EntryBundle::parse_path(&path) {
+            prop_assert_eq!(bundle.path(), path);
+            prop_assert!(hashes.is_err(), "of two kinds");
+        }
+    }
+
+    #[test]
+    fn nothing_below_entries_is_a_hash_tile(tail in "\\PC{0,20}") {
+        for spelling in ["entries", "entries/", "/entries/", "./entries/", "0/../entries/"] {
+            let path = format!("{spelling}{tail}");
+            prop_assert!(HashTile::parse_tail(&path).is_err(), "{}", path);
         }
     }
 

@@ -17,17 +17,10 @@ pub fn request(message: &[u8], nonce: &[u8; NONCE]) -> Vec<u8> {
     let fields = [
         der::encode(der::INTEGER, &[1]),
         der::encode(der::SEQUENCE, &imprint),
-        der::encode(der::INTEGER, &unsigned(nonce)),
+        der::encode(der::INTEGER, &der::unsigned(nonce)),
         der::encode(der::BOOLEAN, &[0xff]),
     ];
     der::encode(der::SEQUENCE, &fields.concat())
-}
-
-/// The shortest contents of an INTEGER that is these bytes, big-endian and not negative.
-fn unsigned(bytes: &[u8]) -> Vec<u8> {
-    let significant = &bytes[bytes.iter().take_while(|&&b| b == 0).count()..];
-    let sign = significant.first().is_none_or(|&b| b >= 0x80).then_some(0);
-    sign.into_iter().chain(significant.iter().copied()).collect()
 }
 
 #[cfg(test)]
@@ -51,7 +44,7 @@ mod tests {
             ([0, 0, 0, 0, 0, 0, 0x80, 1], &[0, 0x80, 1]),
             ([0xff; NONCE], &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ] {
-            assert_eq!(unsigned(&nonce), contents);
+            assert_eq!(der::unsigned(&nonce), contents);
         }
     }
 }

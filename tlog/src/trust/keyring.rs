@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use super::{TrustError, TrustedRoot};
+use super::{TrustError, TrustedRoot, Validity};
 use crate::certificate::Certificate;
-use crate::clock::Timestamp;
 use crate::key::PublicKey;
 
 /// A trusted root, ready to verify with.
@@ -82,22 +81,6 @@ impl<'l, T> IntoIterator for &'l Listed<T> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-/// When something may have been used; both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
-    /// Start.
-    pub start: Timestamp,
-    /// End; open if `None`.
-    pub end: Option<Timestamp>,
-}
-
-impl Validity {
-    /// Whether `at` lies within.
-    pub fn contains(&self, at: Timestamp) -> bool {
-        self.start <= at && self.end.is_none_or(|end| at <= end)
     }
 }
 

@@ -1,13 +1,10 @@
 //! Reading the messages: bounded, and into keys, certificates and times.
 //!
-//! Every error names the member, as in `tlogs[0].publicKey.rawBytes: not standard base64`. A member that is well-formed
-//! but of a sort that this program does not know (a key algorithm of tomorrow) is left out and reported in
-//! [`Listed::skipped`], so that one new log does not make a whole instance unreadable.
+//! Every error names the member, as in `tlogs[0].publicKey.rawBytes: not base64`. A member that is
+//! well-formed but of a sort that this program does not know (a key algorithm of tomorrow) is left out and
+//! reported in [`Listed::skipped`], so that one new log does not make a whole instance unreadable.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::{
     Authority, CLIENT_TRUST_CONFIG_TYPE, ClientTrustConfig, Keyring, Listed, LogInstance, MAX_TRUST_FILE,
@@ -17,6 +14,7 @@ use super::{
 use crate::certificate::{Certificate, CertificateError, MAX_CHAIN};
 use crate::clock::Timestamp;
 use crate::key::{KeyError, KeyKind, PublicKey};
+use crate::protojson::{self, Base64};
 
 /// How media types of trusted roots start. There are three spellings of two versions, and one content.
 const TRUSTED_ROOT_PREFIX: &str = "application/vnd.dev.sigstore.trustedroot";
@@ -140,21 +138,7 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, TrustError> {
     if json.len() > MAX_TRUST_FILE {
         return Err(TrustError::TooLarge);
     }
-    let mut value: Value = serde_json::from_slice(json).map_err(|e| TrustError::Json(e.to_string()))?;
-    drop_nulls(&mut value);
-    serde_json::from_value(value).map_err(|e| TrustError::Json(e.to_string()))
-}
-
-/// In protobuf's JSON a member that is null is one that is not there.
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
+    protojson::message(json).map_err(|error| TrustError::Json(error.to_string()))
 }
 
 fn bounded<T>(name: &str, list: &[T]) -> Result<(), TrustError> {
@@ -294,5 +278,5 @@ fn decode(path: &str, text: &str) -> Result<Vec<u8>, TrustError> {
     if text.is_empty() {
         return Err(member(path, "missing"));
     }
-    STANDARD.decode(text).map_err(|_| member(path, "not standard base64"))
+    Base64::decode(text).ok_or_else(|| member(path, "not base64"))
 }

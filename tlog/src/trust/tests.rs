@@ -152,7 +152,7 @@ fn the_json_is_what_the_clients_read() {
 #[test]
 fn an_error_names_the_member() {
     let cases = [
-        ("/tlogs/0/publicKey/rawBytes", json!("!"), "tlogs[0].publicKey.rawBytes: not standard base64"),
+        ("/tlogs/0/publicKey/rawBytes", json!("!"), "tlogs[0].publicKey.rawBytes: not base64"),
         (
             "/tlogs/0/publicKey/rawBytes",
             json!("AAAA"),

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 /// Who signs, and what the signature looks like in the envelope.
@@ -58,12 +60,7 @@ fn the_leaf_is_read_back() {
 fn every_member_is_required() {
     members_are_required(
         &known(),
-        &[
-            "/spec",
-            "/spec/proposedContent",
-            "/spec/proposedContent/envelope",
-            "/spec/proposedContent/verifiers",
-        ],
+        &["/spec/proposedContent", "/spec/proposedContent/envelope", "/spec/proposedContent/verifiers"],
     );
     let mut none = known();
     none["spec"]["proposedContent"]["verifiers"] = json!([]);
@@ -218,4 +215,77 @@ fn a_statements_subjects_and_materials_are_search_keys() {
     let statement = json!({ "subject": many }).to_string();
     let text = envelope(&statement, &[b64(sign("kav-signer", &pae(IN_TOTO, &statement)))]);
     assert_eq!(insert(&entry(&text, &["kav-signer"])).unwrap().index_keys.len(), MAX_INDEX_KEYS);
+}
+
+/// As Rekor matches: every key is tried with every signature.
+fn matched_by_rekor<'l>(keys: &[&'l str], signers: &[&'l str]) -> Option<BTreeMap<&'l str, &'l str>> {
+    let mut matched = BTreeMap::new();
+    for key in keys {
+        if matched.len() == signers.len() {
+            break;
+        }
+        if !signers.contains(key) {
+            return None;
+        }
+        matched.insert(*key, *key);
+    }
+    (matched.len() == signers.len()).then_some(matched)
+}
+
+#[test]
+fn keys_match_signatures_as_in_rekor_in_every_order_and_number() {
+    const LABELS: [&str; 3] = ["one", "two", "three"];
+    for signers in [&LABELS[..1], &LABELS[1..], &LABELS] {
+        let text = envelope(PAYLOAD, &signers.iter().map(|label| sig(label)).collect::<Vec<_>>());
+        for number in 0..3_usize.pow(4) * 4 {
+            let keys: Vec<_> = (0..=number % 4)
+                .map(|at| LABELS[number / 4 / 3_usize.pow(u32::try_from(at).unwrap()) % 3])
+                .collect();
+            let expected = matched_by_rekor(&keys, signers);
+            let found = insert(&entry(&text, &keys));
+            assert_eq!(found.is_ok(), expected.is_some(), "{signers:?} by {keys:?}");
+            let Ok(found) = found else { continue };
+            let Body::Dsse { signatures, .. } = Body::parse(&found.body).unwrap() else { panic!("a kind") };
+            assert_eq!(signatures.len(), signers.len());
+            for (signature, verifier) in signatures {
+                verifier
+                    .public_key()
+                    .verify(HashAlgorithm::Sha256, &pae(IN_TOTO, PAYLOAD), &signature)
+                    .unwrap();
+            }
+        }
+    }
+}
+
+/// Verifications that an entry takes.
+fn checks(keys: &[&str], signers: &[&str]) -> usize {
+    let text = envelope(PAYLOAD, &signers.iter().map(|label| sig(label)).collect::<Vec<_>>());
+    let (effort, entry) = (Effort::of(1000), entry(&text, keys));
+    let _ = CanonicalEntry::from_proposed_within(&serde_json::to_vec(&entry).unwrap(), &effort);
+    1000 - effort.left()
+}
+
+#[test]
+fn matched_signatures_and_tried_keys_are_not_tried_again() {
+    let mut labels: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].into();
+    labels.sort_by_key(|label| sig(label));
+    let backwards: Vec<_> = labels.iter().rev().copied().collect();
+    assert_eq!(checks(&labels, &labels), 55, "one signature fewer for each key");
+    assert_eq!(checks(&backwards, &labels), 55);
+    assert_eq!(checks(&["a"], &["a"]), 1);
+    assert_eq!(checks(&["a"; 10], &["a", "b"]), 2, "a key that comes ten times is tried once");
+    assert_eq!(checks(&["other", "a"], &labels), 10, "a key that verifies nothing ends it");
+}
+
+#[test]
+fn an_entry_that_exceeds_the_effort_is_not_decided() {
+    let text = envelope(PAYLOAD, &["a", "b", "c"].map(sig));
+    let json = serde_json::to_vec(&entry(&text, &["a", "b", "c"])).unwrap();
+    let whole = CanonicalEntry::from_proposed(&json).unwrap();
+    for left in 0..=9 {
+        let effort = Effort::of(left);
+        let found = CanonicalEntry::from_proposed_within(&json, &effort);
+        assert_eq!(found.is_err(), effort.is_exceeded(), "with {left}");
+        assert!(found.is_err() || found.unwrap() == whole);
+    }
 }

@@ -62,7 +62,6 @@ fn every_member_is_required() {
     members_are_required(
         &known(),
         &[
-            "/spec",
             "/spec/data",
             "/spec/data/hash",
             "/spec/data/hash/algorithm",
@@ -189,4 +188,37 @@ fn a_certificates_names_are_search_keys_in_lower_case() {
         ]
     );
     assert_eq!(entry.index_keys.len(), 6);
+}
+
+#[test]
+fn p1363_signatures_of_every_curve_are_taken() {
+    for (key, signature) in p1363_signed(ARTIFACT) {
+        let hash = key.kind().default_hash();
+        let mut entry = known();
+        entry["spec"]["data"]["hash"] =
+            json!({ "algorithm": hash.name(), "value": hex::encode(hash.digest(ARTIFACT)) });
+        entry["spec"]["signature"] =
+            json!({ "content": b64(&signature), "publicKey": { "content": b64(key.to_pem()) } });
+        let logged = insert(&entry).unwrap();
+        assert_eq!(leaf(&logged)["spec"]["signature"]["content"], b64(&signature), "{}", key.kind());
+        let Body::HashedRekord { signature: kept, .. } = Body::parse(&logged.body).unwrap() else {
+            panic!("another kind")
+        };
+        assert_eq!(kept, signature);
+    }
+}
+
+#[test]
+fn a_query_may_be_about_an_algorithm_that_is_not_taken_any_more() {
+    let digest = HashAlgorithm::Sha512.digest(ARTIFACT);
+    let signer = p256::ecdsa::SigningKey::from(p256_secret("kav-signer"));
+    let signature: p256::ecdsa::DerSignature =
+        p256::ecdsa::signature::hazmat::PrehashSigner::sign_prehash(&signer, &digest).unwrap();
+    let mut entry = known();
+    entry["spec"]["data"]["hash"] = json!({ "algorithm": "sha512", "value": hex::encode(digest) });
+    entry["spec"]["signature"]["content"] = b64(signature.as_bytes()).into();
+    assert_eq!(insert(&entry).unwrap_err(), EntryError::Algorithm);
+    CanonicalEntry::from_query(&entry).unwrap();
+    entry["spec"]["data"]["hash"]["value"] = hex::encode([1; 64]).into();
+    CanonicalEntry::from_query(&entry).unwrap_err();
 }

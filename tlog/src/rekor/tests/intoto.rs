@@ -116,3 +116,44 @@ fn the_leaf_is_read_back() {
     let key = Verifier::Key(p256_signer("kav-signer").public_key().clone());
     assert_eq!(signatures, [(sign("kav-signer", &pae(IN_TOTO, PAYLOAD)), key)]);
 }
+
+#[test]
+fn a_stored_body_is_a_query_and_no_proposal() {
+    let mut entry = known();
+    entry["spec"]["content"]["envelope"]["signatures"][0]["keyid"] = "k1".into();
+    let logged = insert(&entry).unwrap();
+    let stored = leaf(&logged);
+    refusal(&stored);
+    for payload in [Value::Null, json!("")] {
+        let mut query = stored.clone();
+        query["spec"]["content"]["envelope"]["payload"] = payload;
+        assert_eq!(CanonicalEntry::from_query(&query).unwrap().body, logged.body);
+    }
+    for pointer in [
+        "/spec/content/envelope",
+        "/spec/content/envelope/payloadType",
+        "/spec/content/envelope/signatures",
+        "/spec/content/envelope/signatures/0/sig",
+        "/spec/content/envelope/signatures/0/publicKey",
+        "/spec/content/hash",
+        "/spec/content/payloadHash",
+    ] {
+        let mut query = stored.clone();
+        *query.pointer_mut(pointer).unwrap() = Value::Null;
+        CanonicalEntry::from_query(&query).unwrap_err();
+    }
+    let mut proposal = entry;
+    proposal["spec"]["content"]["envelope"]["signatures"][0]["sig"] =
+        b64(b64(sign("other", &pae(IN_TOTO, PAYLOAD)))).into();
+    CanonicalEntry::from_query(&proposal).unwrap_err();
+}
+
+#[test]
+fn a_payload_without_a_type_is_not_insertable() {
+    let mut entry = known();
+    let envelope = &mut entry["spec"]["content"]["envelope"];
+    envelope["payloadType"] = "".into();
+    envelope["signatures"][0]["sig"] = b64(b64(sign("kav-signer", &pae("", PAYLOAD)))).into();
+    assert!(refusal(&entry).ends_with("missing payloadType content"));
+    CanonicalEntry::from_query(&entry).unwrap();
+}

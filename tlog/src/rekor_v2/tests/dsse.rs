@@ -140,3 +140,15 @@ fn a_leaf_with_signatures_out_of_order_or_none_is_none() {
     leaf["spec"]["dsseV002"]["signatures"] = json!([]);
     parse(&leaf).unwrap_err();
 }
+
+#[test]
+fn p1363_signatures_of_every_curve_are_taken_and_kept_as_sent() {
+    for (public, signature) in p1363_signed(&message()) {
+        let details = KeyDetails::of_prehash(public.kind()).unwrap();
+        let sent = request(std::slice::from_ref(&signature), &[key(details.name(), &public)]);
+        let Body::Dsse { signatures, .. } = Body::parse(&add(&sent).unwrap().body).unwrap() else {
+            panic!("another kind")
+        };
+        assert_eq!(signatures[0].0, signature, "{details}");
+    }
+}

@@ -231,3 +231,21 @@ fn a_leaf_that_fits_no_bundle_is_refused_in_clear_words() {
     assert!(matches!(error, EntryError::LeafTooLarge(size) if size > 65_535));
     assert!(error.to_string().contains("at most 65535"), "{error}");
 }
+
+#[test]
+fn p1363_signatures_of_every_curve_are_taken_and_kept_as_sent() {
+    for (public, signature) in p1363_signed(ARTIFACT) {
+        let details = KeyDetails::of_prehash(public.kind()).unwrap();
+        let digest = public.kind().default_hash().digest(ARTIFACT);
+        let entry = add(&request(&digest, &signature, &key(details.name(), &public))).unwrap();
+        let Body::HashedRekord { signature: kept, .. } = Body::parse(&entry.body).unwrap() else {
+            panic!("another kind")
+        };
+        assert_eq!(kept, signature, "{details}");
+        let mut other = signature.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert!(
+            refusal(&request(&digest, &other, &key(details.name(), &public))).contains("does not verify")
+        );
+    }
+}

@@ -87,10 +87,23 @@ fn what_is_no_object_is_malformed() {
 
 #[test]
 fn key_details_are_a_name_or_a_number() {
-    let numbered = known_text().replace(r#""PKIX_ECDSA_P256_SHA_256""#, "5");
-    assert_eq!(parse(&numbered), parse(&known_text()));
-    for other in ["0", "-1", "6", "4294967301", "5.5", "\"5\"", "\"PKIX_RSA_PSS_2048_SHA256\"", "true", "[]"]
-    {
+    for number in ["5", "5.0", "5e0", "50e-1"] {
+        let numbered = known_text().replace(r#""PKIX_ECDSA_P256_SHA_256""#, number);
+        assert_eq!(parse(&numbered), parse(&known_text()), "{number}");
+    }
+    for other in [
+        "0",
+        "-1",
+        "6",
+        "4294967301",
+        "5.5",
+        "-5.0",
+        "1e300",
+        "\"5\"",
+        "\"PKIX_RSA_PSS_2048_SHA256\"",
+        "true",
+        "[]",
+    ] {
         let text = malformed(&known_text().replace(r#""PKIX_ECDSA_P256_SHA_256""#, other));
         assert!(text.contains("PKIX_ECDSA_P256_SHA_256"), "{text}");
     }
