@@ -8,9 +8,9 @@
 //! | `GET /api/v1/rootCert` | 200, `application/pem-certificate-chain` |
 //!
 //! There is no content negotiation: two clients ask v2 for PEM and expect JSON. Errors are google.rpc.Status in JSON
-//! (see [`status`]). Paths also work with a doubled slash in front, because two clients append `/api/…` to a URL that
-//! may end in one. Reference: fulcio `fulcio.proto`, `fulcio_legacy.proto`, `cmd/app/http.go`.
+//! (see [`status`]). Reference: fulcio `fulcio.proto`, `fulcio_legacy.proto`, `cmd/app/http.go`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,6 +19,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chancery_tlog::certificate::Certificate;
+use chancery_tlog::serve::Peer;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -53,8 +54,7 @@ pub fn router(service: Arc<CertificateService>) -> Router {
         ("/api/v1/signingCert", post(sign_v1)),
         ("/api/v1/rootCert", get(root_certificate)),
     ] {
-        let method = method.fallback(method_not_allowed);
-        router = router.route(path, method.clone()).route(&format!("/{path}"), method);
+        router = router.route(path, method.fallback(method_not_allowed));
     }
     router.layer(axum::middleware::from_fn(measure::measure)).with_state(service)
 }
@@ -70,8 +70,9 @@ async fn method_not_allowed() -> Status {
 }
 
 async fn sign_v2(State(service): Service, request: Request) -> Result<Response, Status> {
+    let from = client(&request);
     let (headers, body) = read(request).await?;
-    let request = request::v2(&body, &headers)?;
+    let request = CertificateRequest { from, ..request::v2(&body, &headers)? };
     let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
     let chain = json!({ "certificates": trimmed_pem(&issued) });
     // Without a log Fulcio answers in the detached form with an empty timestamp.
@@ -84,8 +85,9 @@ async fn sign_v2(State(service): Service, request: Request) -> Result<Response, 
 }
 
 async fn sign_v1(State(service): Service, request: Request) -> Result<Response, Status> {
+    let from = client(&request);
     let (headers, body) = read(request).await?;
-    let request = request::v1(&body, &headers)?;
+    let request = CertificateRequest { from, ..request::v1(&body, &headers)? };
     let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
     // No `SCT` header: the timestamp is embedded, or there is none.
     let chain = trimmed_pem(&issued).join("\n");
@@ -132,6 +134,11 @@ fn describe(issuer: &Issuer) -> Value {
     })
 }
 
+/// The client's address, which the listener puts beside the request.
+fn client(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.client(request.headers()))
+}
+
 /// Headers and the whole body, bounded.
 async fn read(request: Request) -> Result<(HeaderMap, Vec<u8>), Status> {
     let (parts, body) = request.into_parts();
@@ -156,5 +163,5 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 /// A request from its fields; both versions share the order of precedence.
 fn certificate_request(token: Option<String>, headers: &HeaderMap, fields: Fields) -> CertificateRequest {
     let token = token.filter(|token| !token.is_empty()).or_else(|| bearer(headers)).unwrap_or_default();
-    CertificateRequest { token, key: fields.into_key() }
+    CertificateRequest { token, from: None, key: fields.into_key() }
 }

@@ -1,8 +1,9 @@
 //! The issuing authority: its chain and its signer, checked before the first request.
 //!
-//! Invariant: an [`Authority`] that exists has a chain that validates for code signing at load time, a signer that
-//! holds the first certificate's key, and an issuer name that our encoder reproduces byte for byte. Reference:
-//! fulcio `pkg/ca/common.go` (VerifyCertChain).
+//! Invariant: an [`Authority`] that exists has a chain that validates for code signing at some time, a signer that
+//! holds the first certificate's key, and an issuer name that our encoder reproduces byte for byte. Whether that time is
+//! now is asked for every certificate ([`Authority::outlives`]), not when the process starts: a chain that has ended must
+//! not take down the logs beside it. Reference: fulcio `pkg/ca/common.go` (VerifyCertChain).
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use chancery_tlog::certificate::{Certificate, CertificateError, oid};
 use chancery_tlog::chain::{self, ChainError, Purpose};
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{PublicKey, Signer};
+use chancery_tlog::serve::block;
 
 use crate::possession::check_parameters;
 use crate::profile::{self, Leaf, ProfileError, Seal, SignerKey};
@@ -28,6 +30,9 @@ pub enum AuthorityError {
         "the CA chain does not validate: {0}; it must start with the issuing certificate and end with the root"
     )]
     Path(#[from] ChainError),
+    /// Its certificates are never valid together.
+    #[error("the CA chain has no moment at which all its certificates are valid")]
+    NeverValid,
     /// The first certificate may not issue.
     #[error("the first certificate of the CA chain {0}")]
     Issuing(&'static str),
@@ -65,7 +70,8 @@ impl Authority {
         check_issuing(issuing, chain.len())?;
         let intermediates = chain.get(1..chain.len() - 1).unwrap_or_default();
         let roots = std::slice::from_ref(root);
-        chain::verify(issuing, intermediates, roots, clock.now(), Purpose::CodeSigningCa)?;
+        let moment = chain::nearest_validity(&chain, clock.now()).ok_or(AuthorityError::NeverValid)?;
+        chain::verify(issuing, intermediates, roots, moment, Purpose::CodeSigningCa)?;
         if issuing.public_key() != signer.public_key() {
             return Err(AuthorityError::KeyMismatch);
         }
@@ -107,7 +113,7 @@ impl Authority {
     pub async fn sign(self: &Arc<Self>, leaf: &Leaf, seal: &Seal) -> Result<Certificate, ProfileError> {
         let der = if self.signer.may_block() {
             let (this, leaf, seal) = (Arc::clone(self), leaf.clone(), seal.clone());
-            let task = tokio::task::spawn_blocking(move || leaf.sign(&seal, &this.issuer));
+            let task = block(move || leaf.sign(&seal, &this.issuer));
             task.await.map_err(|e| ProfileError::Sign(e.to_string()))??
         } else {
             leaf.sign(seal, &self.issuer)?

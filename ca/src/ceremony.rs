@@ -1,4 +1,4 @@
-//! Making a root and an issuing CA for a new instance.
+//! Making a root and an issuing CA: for a new instance, and the next issuing CA under a root that exists.
 //!
 //! The profile is fulcio's certificate specification: the root has no EKU, the issuing CA has code signing alone and
 //! issues leaves only (path length 0). Both carry the same organization, because GitHub's verifier tells instances
@@ -12,6 +12,7 @@ use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyError, KeyKind, PublicKey, Signer, SoftwareSigner};
 use rcgen::{DistinguishedName, DnType, SubjectPublicKeyInfo};
 
+use crate::possession::{self, PossessionError};
 use crate::profile::{self, ProfileError, SignerKey};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,6 +41,12 @@ pub enum CeremonyError {
     /// Encoding or signing.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// The root cannot sign the next certificate.
+    #[error("the root {0}")]
+    Root(&'static str),
+    /// The signing request.
+    #[error("the signing request cannot be used: {0}")]
+    Request(#[from] PossessionError),
 }
 
 /// A new root and issuing CA. Keep the root's key offline: it is needed only to make the next issuing CA.
@@ -68,9 +75,7 @@ pub fn make_root_and_intermediate(
     clock: &dyn Clock,
 ) -> Result<Ceremony, CeremonyError> {
     check_organization(organization)?;
-    if !matches!(kind, KeyKind::EcdsaP256 | KeyKind::EcdsaP384) {
-        return Err(CeremonyError::KeyKind(kind));
-    }
+    check_kind(kind)?;
     let root_key = Arc::new(SoftwareSigner::generate(kind)?);
     let issuing_key = Arc::new(SoftwareSigner::generate(kind)?);
     let now = clock.now();
@@ -84,21 +89,71 @@ pub fn make_root_and_intermediate(
         let issuer = rcgen::Issuer::from_params(&params, signer);
         sign(&params, root_key.public_key(), &issuer)?
     };
-    let issuing = {
-        let none = std::iter::empty::<profile::Extension>();
-        let issuer_params =
-            profile::params(name(organization, ROOT_NAME), &[1], (Timestamp::default(), now), none)?;
-        let issuer = rcgen::Issuer::new(issuer_params, SignerKey::new(root_key.clone()));
-        let extensions = profile::ca_extensions(issuing_key.public_key(), 0, Some(root_key.public_key()))?;
-        let validity = (now, now.plus(ISSUING_LIFETIME));
-        let params =
-            profile::params(name(organization, ISSUING_NAME), &profile::serial()?, validity, &extensions)?;
-        sign(&params, issuing_key.public_key(), &issuer)?
-    };
+    let issuing = make_intermediate(&root, root_key.clone(), issuing_key.public_key(), clock)?;
     Ok(Ceremony { root_key, root, issuing_key, issuing })
 }
 
-fn sign(
+/// The certificate of an issuing CA with the key `key`, signed by a root that exists, in the root's organization. Valid from
+/// now on, and no longer than the root.
+pub fn make_intermediate(
+    root: &Certificate,
+    root_key: Arc<dyn Signer>,
+    key: &PublicKey,
+    clock: &dyn Clock,
+) -> Result<Certificate, CeremonyError> {
+    let (issuer, organization) = issuer(root, root_key, clock.now())?;
+    check_kind(key.kind())?;
+    let extensions = profile::ca_extensions(key, 0, Some(root.public_key()))?;
+    let validity = (clock.now(), clock.now().plus(ISSUING_LIFETIME).min(root.not_after()));
+    let name = name(&organization, ISSUING_NAME);
+    let params = profile::params(name, &profile::serial()?, validity, &extensions)?;
+    sign(&params, key, &issuer)
+}
+
+/// A root that signs at `now`, and its organization.
+pub(crate) fn issuer(
+    root: &Certificate,
+    key: Arc<dyn Signer>,
+    now: Timestamp,
+) -> Result<(rcgen::Issuer<'static, SignerKey>, String), CeremonyError> {
+    if key.public_key() != root.public_key() {
+        return Err(CeremonyError::Root("has another key than the one that was given"));
+    }
+    if !root.is_valid_at(now) {
+        return Err(CeremonyError::Root("is not valid now, so make a new one"));
+    }
+    let organization = root.subject_o_cn().0.ok_or(CeremonyError::Root("names no organization"))?;
+    check_organization(&organization)?;
+    let issuer = rcgen::Issuer::from_ca_cert_der(&root.der().to_vec().into(), SignerKey::new(key))
+        .map_err(|_| CeremonyError::Root("has a name that cannot be written as an issuer's"))?;
+    Ok((issuer, organization))
+}
+
+/// A PKCS #10 request, in PEM, for the certificate of `key`. Who signs it decides about everything but the key.
+pub fn signing_request(key: Arc<dyn Signer>) -> Result<String, CeremonyError> {
+    let params = rcgen::CertificateParams::default();
+    let request = params
+        .serialize_request(&SignerKey::new(key))
+        .and_then(|request| request.pem())
+        .map_err(|error| ProfileError::Sign(error.to_string()))?;
+    Ok(request)
+}
+
+/// The key of a request that [`signing_request`] or another tool made, whose signature verifies.
+pub fn requested_key(pem: &str) -> Result<PublicKey, CeremonyError> {
+    let proven = possession::verify_signing_request(pem.as_bytes())?;
+    Ok(proven.public_key().clone())
+}
+
+pub(crate) fn check_kind(kind: KeyKind) -> Result<(), CeremonyError> {
+    match kind {
+        KeyKind::EcdsaP256 | KeyKind::EcdsaP384 => Ok(()),
+        _ => Err(CeremonyError::KeyKind(kind)),
+    }
+}
+
+/// Signs a certificate for `key`.
+pub(crate) fn sign(
     params: &rcgen::CertificateParams,
     key: &PublicKey,
     issuer: &rcgen::Issuer<'_, SignerKey>,
@@ -108,7 +163,8 @@ fn sign(
     Ok(Certificate::from_der(certificate.der()).map_err(|e| ProfileError::Sign(e.to_string()))?)
 }
 
-fn name(organization: &str, common_name: &str) -> DistinguishedName {
+/// The subject of a certificate of this organization.
+pub(crate) fn name(organization: &str, common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, organization);
     name.push(DnType::CommonName, common_name);

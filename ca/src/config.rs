@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 mod document;
 mod issuer_url;
+mod key_access;
 mod pattern;
 mod reader;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use issuer_url::is_loopback;
 pub use issuer_url::{IssuerUrl, IssuerUrlError};
+pub(crate) use issuer_url::{MAX_ISSUER_URL, is_loopback};
+pub use key_access::{Authority, KeyAccess};
 pub use pattern::Pattern;
 pub(crate) use reader::read_provider_file;
 
@@ -102,8 +104,10 @@ pub struct Issuer {
     pub kind: IssuerKind,
     /// Advertised to clients; has no other effect, as in Fulcio.
     pub challenge_claim: String,
-    /// PEM roots added to the system's for this issuer.
+    /// PEM certificates added to the system's roots for this issuer; one may be the issuer's own.
     pub ca_certificates: Option<String>,
+    /// The way to its keys.
+    pub key_access: KeyAccess,
 }
 
 /// Where an issuer is.

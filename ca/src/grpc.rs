@@ -4,6 +4,7 @@
 //! The token comes in the message, as gRPC clients send it. Fulcio's `v1beta` is not offered over gRPC: upstream
 //! registers it for its own gateway only. Reference: fulcio `fulcio.proto`, `pkg/server/grpc_server.go`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +16,7 @@ mod tests;
 
 use crate::api::status::Status;
 use crate::api::{MAX_BODY, active_chain};
-use crate::issuance::CertificateService;
+use crate::issuance::{CertificateRequest, CertificateService};
 use message::{
     CertificateChain, Configuration, CreateSigningCertificateRequest, GetConfigurationRequest,
     GetTrustBundleRequest, OidcIssuer, SigningCertificate, TrustBundle,
@@ -25,9 +26,9 @@ use message::{
 pub(crate) fn router(service: Arc<CertificateService>) -> Router {
     let (sign, bundle, configuration) = (Arc::clone(&service), Arc::clone(&service), service);
     Service::new("dev.sigstore.fulcio.v2.CA", MAX_BODY)
-        .unary("CreateSigningCertificate", move |request: CreateSigningCertificateRequest| {
+        .unary_from("CreateSigningCertificate", move |request: CreateSigningCertificateRequest, from| {
             let service = Arc::clone(&sign);
-            async move { Ok(create_signing_certificate(&service, request).await?) }
+            async move { Ok(create_signing_certificate(&service, request, from).await?) }
         })
         .unary("GetTrustBundle", move |_: GetTrustBundleRequest| {
             let chains = vec![CertificateChain { certificates: active_chain(&bundle) }];
@@ -44,8 +45,10 @@ pub(crate) fn router(service: Arc<CertificateService>) -> Router {
 async fn create_signing_certificate(
     service: &CertificateService,
     request: CreateSigningCertificateRequest,
+    from: Option<IpAddr>,
 ) -> Result<SigningCertificate, Status> {
-    let issued = service.issue(&request.into()).await.map_err(|e| Status::of(&e))?;
+    let request = CertificateRequest { from, ..request.into() };
+    let issued = service.issue(&request).await.map_err(|e| Status::of(&e))?;
     Ok((&issued).into())
 }
 

@@ -1,10 +1,12 @@
-//! Issuance, as a practice statement: nine steps, in this order, for every certificate.
+//! Issuance, as a practice statement: ten steps, in this order, for every certificate.
 //!
-//! Invariant: no certificate leaves this module unless all nine steps were taken. In particular a final certificate
-//! exists only for a precertificate that the log has promised to publish, and it is parsed back and compared with
-//! what was meant before anybody sees it. Reference: fulcio `pkg/server/grpc_server.go` for the order of checks,
-//! RFC 6962 §3.1 to §3.3 for precertificate, log and timestamp.
+//! Invariant: no certificate leaves this module unless all ten steps were taken. In particular a final
+//! certificate exists only for a precertificate that the log has promised to publish, and it is parsed back
+//! and compared with what was meant before anybody sees it. Reference: fulcio `pkg/server/grpc_server.go` for
+//! the order of checks, RFC 6962 §3.1 to §3.3 for precertificate, log and timestamp.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::chain::{self, Purpose};
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::{Entry, Sct};
+use chancery_tlog::serve::logging::{ANONYMOUS, AUDIT};
 use chancery_tlog::serve::rate::{self, IdentityLimiter, WRITES_PER_IDENTITY};
 
 use crate::authority::Authority;
@@ -19,6 +22,10 @@ use crate::config::{Issuer, IssuerConfig};
 use crate::log::{DEADLINE, IssuanceLog, IssuanceLogError};
 use crate::meters::CaMeters;
 use crate::oidc::{self, TokenError, VerifiedToken, Verifier, VerifierError};
+use crate::policy::{
+    self, ClaimPolicies, ClaimPolicy, PermittedToken, PolicyError, PolicyRefusal, Reservation, SpendError,
+    SpentTokens,
+};
 use crate::possession::{KeyRequest, PossessionError, ProvenKey};
 use crate::principal::{Principal, PrincipalError};
 use crate::profile::{Leaf, ProfileError, Seal};
@@ -33,6 +40,8 @@ mod tests;
 pub struct Settings {
     /// How tokens are judged.
     pub oidc: oidc::Settings,
+    /// Which tokens of an issuer get a certificate. Public issuers need one.
+    pub policies: Vec<ClaimPolicy>,
     /// How long the issuance log may take.
     pub log_deadline: Duration,
     /// How often one identity may ask; without it as often as it likes.
@@ -41,7 +50,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { oidc: oidc::Settings::default(), log_deadline: DEADLINE, identities: None }
+        Self {
+            oidc: oidc::Settings::default(),
+            policies: Vec::new(),
+            log_deadline: DEADLINE,
+            identities: None,
+        }
     }
 }
 
@@ -50,6 +64,8 @@ impl Default for Settings {
 pub struct CertificateRequest {
     /// The OIDC token.
     pub token: String,
+    /// The address of the client, if it is known.
+    pub from: Option<IpAddr>,
     /// The key and the proof that the requester has it.
     pub key: KeyRequest,
 }
@@ -63,12 +79,29 @@ pub struct Issued {
     pub logged: bool,
 }
 
+/// Why a service cannot be put together. All of these are for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The issuers cannot be used.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
+    /// The claim policies do not fit the issuers.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The token is not believed.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The issuer's claim policy does not permit the token.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
+    /// The token is for single use and cannot be used now.
+    #[error(transparent)]
+    Spent(#[from] SpendError),
     /// This identity has had its share for now.
     #[error("too many certificates for this identity, try again later")]
     TooMany {
@@ -88,7 +121,10 @@ pub enum IssueError {
     #[error(transparent)]
     Profile(#[from] ProfileError),
     /// A CA certificate ends before the leaf would. For the operator: renew it.
-    #[error("a CA certificate is not valid for as long as the certificate to be issued; renew the chain")]
+    #[error(
+        "the certificates of the certificate authority end too soon for another one: its operators have to replace \
+         their chain"
+    )]
     AuthorityExpires,
     /// The certificate is not what was meant. A bug or a corrupted signer; nothing was handed out.
     #[error("self-check failed: {0}")]
@@ -97,7 +133,7 @@ pub enum IssueError {
 
 impl IssueError {
     /// Every [`IssueError::reason`].
-    pub(crate) const REASONS: [&'static str; 22] = [
+    pub(crate) const REASONS: [&'static str; 26] = [
         "token_absent",
         "token_malformed",
         "token_issuer",
@@ -108,6 +144,10 @@ impl IssueError {
         "token_keys_unavailable",
         "token_key_unknown",
         "token_signature",
+        "token_new_issuers",
+        "claim_policy",
+        "token_used",
+        "token_uses_full",
         "too_many",
         "template",
         "principal",
@@ -126,6 +166,9 @@ impl IssueError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Token(error) => error.reason(),
+            Self::Policy(_) => "claim_policy",
+            Self::Spent(SpendError::Used | SpendError::BeforeStart) => "token_used",
+            Self::Spent(SpendError::Full) => "token_uses_full",
             Self::TooMany { .. } => "too_many",
             Self::Principal(PrincipalError::Template(_)) => "template",
             Self::Principal(_) => "principal",
@@ -143,6 +186,8 @@ pub struct CertificateService {
     authority: Arc<Authority>,
     issuers: Arc<IssuerConfig>,
     verifier: Verifier,
+    policies: ClaimPolicies,
+    spent: BTreeMap<String, Arc<SpentTokens>>,
     log: Option<Arc<dyn IssuanceLog>>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -158,11 +203,16 @@ impl CertificateService {
         log: Option<Arc<dyn IssuanceLog>>,
         clock: Arc<dyn Clock>,
         settings: Settings,
-    ) -> Result<Self, VerifierError> {
+    ) -> Result<Self, ServiceError> {
         let issuers = Arc::new(issuers);
         let verifier = Verifier::new(Arc::clone(&issuers), settings.oidc.clone(), Arc::clone(&clock))?;
-        let meters = CaMeters::new(&issuers);
-        Ok(Self { authority: Arc::new(authority), issuers, verifier, log, clock, settings, meters })
+        let policies = ClaimPolicies::bind(settings.policies.clone(), &issuers)?;
+        let memory =
+            |policy: &ClaimPolicy| (policy.issuer().to_owned(), Arc::new(SpentTokens::new(clock.now())));
+        let spent = policies.policies().filter(|policy| policy.is_single_use()).map(memory).collect();
+        let meters = CaMeters::new(&issuers, &policies);
+        let authority = Arc::new(authority);
+        Ok(Self { authority, issuers, verifier, policies, spent, log, clock, settings, meters })
     }
 
     /// The configured issuers.
@@ -191,55 +241,78 @@ impl CertificateService {
             Ok(_) => self.meters.issued(issuer, started),
             Err(error) => {
                 self.meters.refused(issuer, error);
-                tracing::warn!(target: "chancery::audit", reason = error.reason(), %error, "certificate refused");
+                audit_refusal(error);
             }
         }
         issued
     }
 
-    /// The nine steps. `issuer` is told as soon as the token is believed.
+    /// The ten steps. `issuer` is told as soon as the token is believed.
     async fn follow_practice(
         &self,
         request: &CertificateRequest,
         issuer: &mut Option<Arc<Issuer>>,
     ) -> Result<Issued, IssueError> {
         // 1. The token: signed by a configured issuer, for us, valid now.
-        let token = self.verifier.verify(&request.token).await?;
+        let token = self.verifier.verify(&request.token, request.from).await?;
         *issuer = Some(Arc::clone(&token.issuer));
-        self.count(&token)?;
-        // 2. The principal: the one name and the facts that the token's claims support.
-        let principal = Principal::of(&token)?;
-        // 3. Possession and 4. key policy: the requester holds the key, and the key is good enough.
+        // 2. The claim policy: this token is one that the operator means, not only one that the issuer made.
+        let permitted = self.permit(token)?;
+        self.count(permitted.token())?;
+        // 3. The principal: the one name and the facts that the token's claims support.
+        let principal = Principal::of(&permitted)?;
+        // 4. Possession and 5. key policy: the requester holds the key, and the key is good enough.
         let key = request.key.verify(&principal)?;
-        // 5. The precertificate: the whole certificate, poisoned.
+        // A token for single use is spent by a request that could succeed, and given back if it does not.
+        let reservation = self.reserve(&permitted)?;
+        // 6. The precertificate: the whole certificate, poisoned.
         let now = self.clock.now();
         let leaf = Leaf::new(&principal, key.public_key(), self.authority.key_id(), now)?;
         if !self.authority.outlives(now, leaf.not_after()) {
             return Err(IssueError::AuthorityExpires);
         }
-        // 6. The log: its promise to publish, before anything valid exists.
+        // 7. The log: its promise to publish, before anything valid exists.
         let promise = match &self.log {
             None => None,
             Some(log) => Some(self.log_precertificate(log.as_ref(), &leaf).await?),
         };
-        // 7. The certificate: the same, with the promise in place of the poison.
+        // 8. The certificate: the same, with the promise in place of the poison.
         let seal = promise.as_ref().map_or(Seal::None, |promise| Seal::Timestamp(promise.sct.clone()));
         let certificate = self.authority.sign(&leaf, &seal).await?;
-        // 8. The self-check: what was signed is what was meant.
+        // 9. The self-check: what was signed is what was meant.
         self.check(&certificate, &leaf, &seal, &key, now).map_err(IssueError::SelfCheck)?;
         if let Some(promise) = &promise {
             promise.check(&certificate, self.authority.issuing()).map_err(IssueError::SelfCheck)?;
         }
-        // 9. The audit line.
-        audit(&token, &principal, &certificate, &seal);
+        // 10. The audit line.
+        reservation.into_iter().for_each(Reservation::keep);
+        audit(&permitted, &principal, &certificate, &seal);
         let chain = std::iter::once(certificate).chain(self.authority.chain().iter().cloned()).collect();
         Ok(Issued { chain, logged: matches!(seal, Seal::Timestamp(_)) })
+    }
+
+    fn permit(&self, token: VerifiedToken) -> Result<PermittedToken, IssueError> {
+        let issuer = Arc::clone(&token.issuer);
+        let permitted = self.policies.permit(token);
+        match &permitted {
+            Ok(permitted) => self.meters.permitted(&issuer, permitted.rule()),
+            Err(PolicyRefusal::NoRule(nearest)) => self.meters.not_permitted(&issuer, &nearest.rule),
+            Err(PolicyRefusal::NotSingleUse(_)) => {}
+        }
+        Ok(permitted?)
+    }
+
+    fn reserve(&self, permitted: &PermittedToken) -> Result<Option<Reservation>, IssueError> {
+        let Some(token) = permitted.single_use() else { return Ok(None) };
+        // There is a memory for every policy with single use; without one nothing could be recorded.
+        let spent = self.spent.get(policy::location(&permitted.token().issuer)).ok_or(SpendError::Full)?;
+        Ok(Some(spent.reserve(token, self.clock.now())?))
     }
 
     /// Counts a request for whom its token names: only now is that known, and nobody can use up another's share.
     fn count(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         let Some(identities) = &self.settings.identities else { return Ok(()) };
-        identities.take(format!("{} {}", token.iss, token.sub)).map_err(|retry_after| {
+        identities.take(&format!("{} {}", token.iss, token.sub)).map_err(|retry_after| {
             rate::note(WRITES_PER_IDENTITY);
             IssueError::TooMany { retry_after }
         })
@@ -288,8 +361,9 @@ impl CertificateService {
         if !same || meant.next().is_some() {
             return wrong("list of extensions");
         }
-        // The chain above the issuing certificate was validated at load and its dates were checked in step 5, so the
-        // issuing certificate is the anchor here: one signature instead of the whole path for every leaf.
+        // The chain above the issuing certificate was validated at load and its dates were checked in step 6,
+        // so the issuing certificate is the anchor here: one signature instead of the whole path for every
+        // leaf.
         let anchor = std::slice::from_ref(authority.issuing());
         chain::verify(certificate, &[], anchor, from, Purpose::CodeSigning).map_err(|e| e.to_string())?;
         Ok(())
@@ -319,19 +393,51 @@ impl Promise {
     }
 }
 
+/// The audit line of a refusal. Before a token has verified nobody stands behind the request, and the line must not
+/// displace those of certificates.
+fn audit_refusal(error: &IssueError) {
+    if let IssueError::Token(error) = error {
+        tracing::warn!(
+            name: ANONYMOUS,
+            target: AUDIT,
+            reason = error.reason(),
+            %error,
+            "certificate refused"
+        );
+        return;
+    }
+    let nearest = match error {
+        IssueError::Policy(PolicyRefusal::NoRule(nearest)) => Some(nearest),
+        _ => None,
+    };
+    tracing::warn!(
+        target: AUDIT,
+        reason = error.reason(),
+        issuer = nearest.map(|nearest| nearest.issuer.as_str()),
+        rule = nearest.map(|nearest| nearest.rule.as_str()),
+        claim = nearest.map(|nearest| nearest.claim.as_str()),
+        found = nearest.map(|nearest| nearest.found.as_str()),
+        %error,
+        "certificate refused"
+    );
+}
+
 /// The audit line of an issued certificate.
-fn audit(token: &VerifiedToken, principal: &Principal, certificate: &Certificate, seal: &Seal) {
+fn audit(permitted: &PermittedToken, principal: &Principal, certificate: &Certificate, seal: &Seal) {
+    let token = permitted.token();
     let logged_at = match seal {
         Seal::Timestamp(sct) => sct.timestamp.millis(),
         Seal::Poison | Seal::None => 0,
     };
     tracing::info!(
-        target: "chancery::audit",
+        target: AUDIT,
         serial = hex::encode(certificate.serial()),
         subject = principal.subject.value(),
         issuer = token.iss,
         token_subject = token.sub,
         key = hex::encode(certificate.public_key().fingerprint()),
+        rule = permitted.rule(),
+        max_build_level = permitted.max_build_level(),
         not_after = %certificate.not_after(),
         logged_at,
         "certificate issued"

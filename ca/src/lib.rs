@@ -9,9 +9,10 @@
 //! |---|---|
 //! | HTTP, Fulcio v1 and v2 | [`api`] |
 //! | gRPC, Fulcio v2 | `grpc` |
-//! | the nine steps in order | [`issuance`] |
+//! | the ten steps in order | [`issuance`] |
 //! | which issuers | [`config`], [`template`] |
 //! | is the token true | [`oidc`] |
+//! | is it a token that the operator means | [`policy`], shown by [`explain`] |
 //! | whom does it name | [`principal`] |
 //! | whose key, which keys | [`possession`] |
 //! | the bytes of a certificate | [`profile`] |
@@ -21,7 +22,8 @@
 //! | when was it signed (RFC 3161), by a key and chain of its own | [`timestamp`] |
 //!
 //! The crate reads no clock of its own, spawns one kind of task (a bounded key fetch that its requester awaits) and
-//! keeps no state but fetched keys and, for timestamps, the last time it gave: run as many as you like with one key.
+//! keeps no state but fetched keys, the tokens for single use that were used, and, for timestamps, the last
+//! time it gave: run as many as you like with one key, if no issuer's tokens are for single use.
 
 pub mod api;
 pub mod authority;
@@ -29,14 +31,17 @@ pub mod ceremony;
 pub mod config;
 mod der;
 mod excerpt;
+pub mod explain;
 mod grpc;
 pub mod issuance;
 pub mod log;
 mod meters;
 pub mod oidc;
+pub mod policy;
 pub mod possession;
 pub mod principal;
 pub mod profile;
+mod proxy;
 pub mod template;
 pub mod timestamp;
 
@@ -45,9 +50,9 @@ use std::sync::Arc;
 use axum::Router;
 
 pub use authority::{Authority, AuthorityError};
-pub use ceremony::{Ceremony, make_root_and_intermediate};
+pub use ceremony::{Ceremony, make_intermediate, make_root_and_intermediate};
 pub use config::IssuerConfig;
-pub use issuance::{CertificateService, IssueError, Settings};
+pub use issuance::{CertificateService, IssueError, ServiceError, Settings};
 pub use log::{IssuanceLog, IssuanceLogError, RemoteLog};
 pub use meters::METRICS;
 

@@ -66,7 +66,8 @@ impl RemoteLog {
         let wrong = |problem: String| IssuanceLogError::Unavailable(format!("{url}: {problem}"));
         let endpoint = format!("{}/ct/v1/add-pre-chain", url.trim_end_matches('/'));
         let endpoint = Url::parse(&endpoint).map_err(|e| wrong(e.to_string()))?;
-        let client = reqwest::Client::builder()
+        let client = crate::proxy::through(reqwest::Client::builder())
+            .map_err(wrong)?
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE)
             .user_agent(concat!("chancery-ca/", env!("CARGO_PKG_VERSION")))

@@ -1,65 +1,77 @@
 //! OIDC tokens: which are believed, and why.
 //!
-//! Invariant: a [`VerifiedToken`] was signed by a key that its configured issuer publishes, for our audience, and is
-//! valid now. Nothing of a token is fetched from or sent anywhere before its issuer is found in the configuration,
-//! and the cheap checks run before any key is fetched, so a stranger's token costs no network.
+//! Invariant: a [`VerifiedToken`] was signed by a key that its configured issuer publishes, for our audience,
+//! and is valid now. Nothing of a token is fetched from or sent anywhere before its issuer is found in the
+//! configuration, and the cheap checks run before any key is fetched, so a stranger's token costs no network.
 //!
-//! Stated leeway: `exp` has none, like Fulcio and openidconnect; `nbf` and `iat` may lie [`DEFAULT_LEEWAY`] in the
-//! future (Fulcio: five minutes for `nbf`, any time for `iat`). Everything else is exact. References: OpenID Connect
+//! Stated leeway, all of it Fulcio's: none for `exp`; `nbf` may lie [`DEFAULT_LEEWAY`] in the future; `iat`
+//! is compared only where [`Settings::max_age`] is set. Everything else is exact. References: OpenID Connect
 //! Core §3.1.3.7, RFC 7515 §4.1.11 and §5.2, RFC 7519 §4.1, RFC 8725; CVE-2025-66506, CVE-2026-22772,
 //! CVE-2026-49478.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::serve::block;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 
 mod claims;
 mod fetch;
+mod inspect;
+mod jwk;
 mod keys;
+mod memory;
+mod place;
 mod source;
-mod strict_json;
+mod sources;
 #[cfg(test)]
 pub(crate) mod test_issuer;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 
 pub use fetch::FetchError;
+pub use inspect::Inspection;
+pub use keys::LeftOut;
 
 use crate::config::{Issuer, IssuerConfig, IssuerUrl, Location};
 use crate::excerpt::excerpt;
-use source::KeySource;
+use keys::Times;
+use memory::ProvenFile;
+use place::Place;
+use source::{KeySource, Slots, Standing};
+use sources::Sources;
 use token::CompactToken;
 
 /// Longest token, in bytes. Real ones are below 4 KiB.
 pub const MAX_TOKEN: usize = 64 * 1024;
-/// How far in the future `nbf` and `iat` may lie by default.
-pub const DEFAULT_LEEWAY: Duration = Duration::from_mins(1);
+/// How far in the future `nbf` may lie by default: Fulcio's five minutes, for issuers whose clocks are ahead.
+pub const DEFAULT_LEEWAY: Duration = Duration::from_mins(5);
 /// How long discovery and key set together may take.
 pub const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Meta-issuers whose keys are remembered; past it the one unused for longest is forgotten.
-const MAX_META_SOURCES: usize = 128;
-/// Fetches at one time over all meta-issuers. Whoever can run an issuer that a pattern matches can make us fetch; static
-/// issuers have their own allowance each, so that such fetches cannot crowd them out.
-const MAX_META_FETCHES: usize = 16;
 
 /// How tokens are judged.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Allows issuers on `http://` loopback addresses.
     pub development: bool,
-    /// How far in the future `nbf` and `iat` may lie.
+    /// How far in the future `nbf` may lie, and `iat` where `max_age` is set.
     pub leeway: Duration,
     /// Oldest `iat`; with it, tokens without `iat` are refused.
     pub max_age: Option<Duration>,
-    /// Hosts besides the issuer's own on which its `jwks_uri` may be. Google is the one public issuer that needs it.
+    /// Hosts by issuer's host on which its `jwks_uri` may be, at port 443, besides what the configuration
+    /// allows for an issuer. Google is the one public issuer that needs it.
     pub jwks_hosts: BTreeMap<String, Vec<String>>,
     /// How long discovery and key set together may take.
     pub fetch_timeout: Duration,
+    /// File in which the issuers of patterns whose tokens have verified outlive a restart; without it they are new
+    /// again, and limited as such.
+    pub proven_issuers: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -71,6 +83,7 @@ impl Default for Settings {
             max_age: None,
             jwks_hosts: BTreeMap::from([google]),
             fetch_timeout: DEFAULT_FETCH_TIMEOUT,
+            proven_issuers: None,
         }
     }
 }
@@ -115,13 +128,26 @@ pub enum TokenError {
         issuer: String,
         /// Why not.
         error: FetchError,
+        /// When to try again; absent if the token may be at fault, because its issuer never verified one.
+        retry_after: Option<Duration>,
     },
-    /// No key of the issuer fits the token.
-    #[error("no key of the issuer fits the token's `kid` and `alg`")]
-    UnknownKey,
-    /// The signature is wrong.
-    #[error("the token's signature does not verify")]
-    Signature,
+    /// No key of the issuer fits the token's `kid` and `alg`, with the reason.
+    #[error("no key of the issuer fits the token: {0}")]
+    UnknownKey(String),
+    /// The signature is not of any of the keys that fit.
+    #[error("the token's signature does not verify by any of the {tried} keys that fit its `kid` and `alg`")]
+    Signature {
+        /// Number of keys.
+        tried: usize,
+    },
+    /// Too many new issuers of a pattern are asked for at the moment.
+    #[error("issuer `{issuer}` is new and too many new issuers were named recently")]
+    TooManyIssuers {
+        /// The issuer.
+        issuer: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
 impl TokenError {
@@ -136,8 +162,9 @@ impl TokenError {
             Self::NotYetValid => "token_not_yet_valid",
             Self::Algorithm(_) | Self::Critical => "token_algorithm",
             Self::Keys { .. } => "token_keys_unavailable",
-            Self::UnknownKey => "token_key_unknown",
-            Self::Signature => "token_signature",
+            Self::UnknownKey(_) => "token_key_unknown",
+            Self::Signature { .. } => "token_signature",
+            Self::TooManyIssuers { .. } => "token_new_issuers",
         }
     }
 }
@@ -169,29 +196,41 @@ pub enum VerifierError {
         /// Why not.
         problem: String,
     },
+    /// A file with an issuer's keys.
+    #[error("`jwks-file` of issuer `{issuer}`: {error}")]
+    KeyFile {
+        /// The issuer.
+        issuer: String,
+        /// What is wrong with it.
+        error: FetchError,
+    },
 }
-
-/// Key sources by `iss`.
-type Sources = Mutex<HashMap<String, Arc<KeySource>>>;
 
 /// Verifies tokens of the configured issuers.
 pub struct Verifier {
     issuers: Arc<IssuerConfig>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
-    client: reqwest::Client,
-    meta_fetches: Arc<Semaphore>,
-    static_sources: Sources,
-    meta_sources: Sources,
+    clients: Clients,
+    sources: Arc<Sources>,
+    memory: Option<Arc<ProvenFile>>,
+}
+
+/// HTTP clients. Making one reads the system's roots, so all are made at the start.
+struct Clients {
+    usual: reqwest::Client,
+    /// Of issuers with roots of their own, by URL or pattern.
+    own: HashMap<String, reqwest::Client>,
 }
 
 impl Verifier {
-    /// Prepares a verifier; contacts nobody.
+    /// Prepares a verifier, and tries what can be tried without contacting anyone.
     pub fn new(
         issuers: Arc<IssuerConfig>,
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VerifierError> {
+        let mut own = HashMap::new();
         for issuer in issuers.issuers() {
             let (Location::Url(url) | Location::Pattern(url)) = &issuer.location;
             if url.starts_with("http:") && !settings.development {
@@ -199,89 +238,108 @@ impl Verifier {
             }
             // Fails at start, not at the first token, if `ca-cert` is no use to the TLS library.
             if let Some(pem) = &issuer.ca_certificates {
-                client(&settings, url, Some(pem))?;
+                own.insert(url.clone(), tls::client(&settings, url, Some(pem))?);
             }
+            check_key_file(issuer, url, clock.now())?;
         }
-        Ok(Self {
-            client: client(&settings, "all issuers", None)?,
-            meta_fetches: Arc::new(Semaphore::new(MAX_META_FETCHES)),
-            static_sources: Mutex::default(),
-            meta_sources: Mutex::default(),
-            settings: Arc::new(settings),
-            issuers,
-            clock,
-        })
+        let clients = Clients { usual: tls::client(&settings, "all issuers", None)?, own };
+        let memory = settings.proven_issuers.clone().map(|path| Arc::new(ProvenFile::new(path)));
+        let remembered = memory.iter().flat_map(|memory| memory.read(&issuers));
+        let sources = Arc::new(Sources::new(remembered));
+        Ok(Self { clients, sources, memory, settings: Arc::new(settings), issuers, clock })
     }
 
-    /// Verifies a compact JWS as an ID token.
-    pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
-        let token = CompactToken::parse(token)?;
+    /// Verifies a compact JWS as an ID token. `from` is the address of the client, which may cause only so
+    /// many new issuers to be contacted.
+    pub async fn verify(&self, token: &str, from: Option<IpAddr>) -> Result<VerifiedToken, TokenError> {
+        let token = token::unfold(token)?;
+        let token = CompactToken::parse(&token)?;
         let iss = token.text("iss").ok_or(TokenError::Malformed("no `iss`"))?;
         let issuer = self.issuers.find(iss).ok_or_else(|| TokenError::UnknownIssuer(excerpt(iss)))?.clone();
         claims::check(&token.claims, &issuer.audience, &self.settings, self.clock.now())?;
         let sub = token.text("sub").filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(TokenError::Malformed("no `sub`"))?.to_owned();
 
-        let source = self.source(iss, &issuer)?;
-        let fetched = source.keys(token.kid.as_deref(), self.clock.now()).await;
-        let keys = fetched.map_err(|error| TokenError::Keys { issuer: iss.to_owned(), error })?;
-        keys.verify(&token)?;
+        self.check_signature(iss, &issuer, &token, from).await?;
 
         Ok(VerifiedToken { issuer, iss: iss.to_owned(), sub, claims: token.claims })
     }
 
+    /// Checks that a key of the issuer signed the token.
+    async fn check_signature(
+        &self,
+        iss: &str,
+        issuer: &Issuer,
+        token: &CompactToken<'_>,
+        from: Option<IpAddr>,
+    ) -> Result<(), TokenError> {
+        let (source, now) = (self.source(iss, issuer, from)?, self.clock.now());
+        let is_of_pattern = matches!(issuer.location, Location::Pattern(_));
+        let standing = if is_of_pattern { self.sources.standing(from) } else { Standing::Stranger };
+        let failed = |error| {
+            let retry_after = source.retry_after(&error);
+            TokenError::Keys { issuer: iss.to_owned(), error, retry_after }
+        };
+        let keys = source.keys(token.kid.as_deref(), now, standing).await.map_err(failed)?;
+        if let Err(error) = keys.verify(token) {
+            let newer = source.newer(&keys, now, standing).await.map_err(failed)?;
+            newer.map_or(Err(error), |keys| keys.verify(token))?;
+        }
+        if is_of_pattern {
+            self.sources.know(from);
+        }
+        if self.sources.prove(iss, &source) {
+            self.record_proven().await;
+        }
+        Ok(())
+    }
+
+    /// Writes down which issuers are proven. It takes a few milliseconds, once for each of them.
+    async fn record_proven(&self) {
+        let Some(memory) = self.memory.clone() else { return };
+        let sources = Arc::clone(&self.sources);
+        let written = block(move || memory.write(|| sources.proven())).await;
+        if let Err(error) = written {
+            tracing::error!(%error, "task that records the proven issuers panicked");
+        }
+    }
+
     /// The key source of an issuer, made on first use.
-    fn source(&self, iss: &str, issuer: &Issuer) -> Result<Arc<KeySource>, TokenError> {
+    fn source(&self, iss: &str, issuer: &Issuer, from: Option<IpAddr>) -> Result<Arc<KeySource>, TokenError> {
         let now = self.clock.now();
-        let is_meta = matches!(issuer.location, Location::Pattern(_));
-        let sources = if is_meta { &self.meta_sources } else { &self.static_sources };
-        let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(source) = sources.get(iss) {
-            source.touch(now);
-            return Ok(Arc::clone(source));
+        let make = |slots: Slots| self.new_source(iss, issuer, slots, now);
+        let Location::Pattern(pattern) = &issuer.location else { return self.sources.configured(iss, make) };
+        if let Some(source) = self.sources.known(iss, now, make)? {
+            return Ok(source);
         }
-        if is_meta {
-            forget_oldest(&mut sources, now);
-        }
-        let fetches = if is_meta { Arc::clone(&self.meta_fetches) } else { Arc::new(Semaphore::new(1)) };
-        let unavailable = |problem: String| TokenError::Keys {
-            issuer: iss.to_owned(),
-            error: FetchError::Transport(problem),
-        };
-        let url = IssuerUrl::parse(iss).map_err(|e| unavailable(e.to_string()))?;
-        let client = match &issuer.ca_certificates {
-            None => self.client.clone(),
-            Some(pem) => client(&self.settings, iss, Some(pem)).map_err(|e| unavailable(e.to_string()))?,
-        };
-        let source = KeySource::new(url, client, Arc::clone(&self.settings), fetches, now);
-        let source = Arc::new(source);
-        sources.insert(iss.to_owned(), Arc::clone(&source));
-        Ok(source)
+        self.sources
+            .admit(pattern, from)
+            .map_err(|retry_after| TokenError::TooManyIssuers { issuer: excerpt(iss), retry_after })?;
+        self.sources.add(iss, pattern, from, make)
+    }
+
+    /// A source for an issuer. Cheap: it is called while the table of sources is locked.
+    fn new_source(
+        &self,
+        iss: &str,
+        issuer: &Issuer,
+        slots: Slots,
+        now: Timestamp,
+    ) -> Result<KeySource, TokenError> {
+        let url = IssuerUrl::parse(iss).map_err(|_| TokenError::UnknownIssuer(excerpt(iss)))?;
+        let (Location::Url(location) | Location::Pattern(location)) = &issuer.location;
+        let client = self.clients.own.get(location).unwrap_or(&self.clients.usual).clone();
+        let place = Place::new(url, client, issuer.key_access.clone());
+        Ok(KeySource::new(place, Arc::clone(&self.settings), slots, now))
     }
 }
 
-/// Makes room for one more.
-fn forget_oldest(sources: &mut HashMap<String, Arc<KeySource>>, now: Timestamp) {
-    if sources.len() < MAX_META_SOURCES {
-        return;
-    }
-    let oldest = sources.iter().min_by_key(|(_, source)| source.last_used().min(now));
-    if let Some(iss) = oldest.map(|(iss, _)| iss.clone()) {
-        sources.remove(&iss);
-    }
-}
-
-fn client(settings: &Settings, issuer: &str, roots: Option<&str>) -> Result<reqwest::Client, VerifierError> {
-    let failed = |problem: String| VerifierError::Client { issuer: issuer.to_owned(), problem };
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .https_only(!settings.development)
-        .connect_timeout(settings.fetch_timeout)
-        .timeout(settings.fetch_timeout)
-        .user_agent(concat!("chancery-ca/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = roots {
-        let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
-        builder = builder.tls_certs_merge(roots.map_err(|e| failed(e.to_string()))?);
-    }
-    builder.build().map_err(|e| failed(e.to_string()))
+/// A file of keys is there from the start, so a mistake in it need not wait for a token.
+fn check_key_file(issuer: &Issuer, url: &str, now: Timestamp) -> Result<(), VerifierError> {
+    let Some(file) = &issuer.key_access.jwks_file else { return Ok(()) };
+    let times = Times { fetched: now, fresh_until: now, usable_until: now };
+    place::read_bounded(file, fetch::MAX_DOCUMENT)
+        .and_then(|jwks| place::read_static(&jwks, times))
+        .map(|_| ())
+        .map_err(|error| VerifierError::KeyFile { issuer: url.to_owned(), error })
 }

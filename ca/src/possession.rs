@@ -121,33 +121,16 @@ pub(crate) fn check_parameters(key: &PublicKey) -> Result<(), PossessionError> {
 }
 
 fn verify_proof(key: &PublicKey, principal: &Principal, proof: &[u8]) -> Result<(), PossessionError> {
-    let texts = std::iter::once(principal.challenge.as_str()).chain(principal.other_challenge.as_deref());
     let hash = key.kind().default_hash();
-    let raw = raw_ecdsa_to_der(key.kind(), proof);
-    let proofs = || std::iter::once(proof).chain(raw.as_deref());
-    let mut pairs = texts.flat_map(|text| proofs().map(move |proof| (text, proof)));
-    if pairs.any(|(text, proof)| key.verify(hash, text.as_bytes(), proof).is_ok()) {
+    let mut texts = std::iter::once(principal.challenge.as_str()).chain(principal.other_challenge.as_deref());
+    if texts.any(|text| key.verify_any_encoding(hash, text.as_bytes(), proof).is_ok()) {
         return Ok(());
     }
     Err(PossessionError::Proof)
 }
 
-/// An IEEE P1363 signature (r and s, each as long as the field) as ASN.1 DER; `None` if it cannot be one.
-fn raw_ecdsa_to_der(kind: KeyKind, signature: &[u8]) -> Option<Vec<u8>> {
-    let field = match kind {
-        KeyKind::EcdsaP256 => 32,
-        KeyKind::EcdsaP384 => 48,
-        KeyKind::EcdsaP521 => 66,
-        KeyKind::Rsa(_) | KeyKind::Ed25519 => return None,
-    };
-    if signature.len() != 2 * field {
-        return None;
-    }
-    let (r, s) = signature.split_at(field);
-    Some(crate::der::sequence(&[crate::der::unsigned_integer(r), crate::der::unsigned_integer(s)]))
-}
-
-fn verify_signing_request(pem: &[u8]) -> Result<ProvenKey, PossessionError> {
+/// The key of a PKCS #10 request in PEM, proven by the request's own signature.
+pub(crate) fn verify_signing_request(pem: &[u8]) -> Result<ProvenKey, PossessionError> {
     let unreadable = PossessionError::SigningRequest;
     if pem.len() > MAX_KEY {
         return Err(unreadable);

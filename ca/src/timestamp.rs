@@ -22,6 +22,7 @@ use chancery_tlog::certificate::{Certificate, CertificateError, oid};
 use chancery_tlog::chain::{self, ChainError, Purpose};
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, SignError, Signer};
+use chancery_tlog::serve::block;
 use chancery_tlog::timestamp::{Expected, verify_response};
 use chancery_tlog::trust::{TrustedAuthority, Validity};
 
@@ -34,7 +35,7 @@ mod tests;
 pub mod token;
 
 pub use api::router;
-pub use ceremony::{TimestampCeremony, make_timestamp_authority};
+pub use ceremony::{TimestampCeremony, make_timestamp_authority, make_timestamp_certificate};
 pub use request::{Request, RequestError};
 pub use steady::{ClockStepped, SteadyClock};
 
@@ -82,6 +83,9 @@ pub enum TimestampAuthorityError {
     /// It does not validate.
     #[error("the timestamp chain does not validate: {0}; it must start with the leaf and end with the root")]
     Path(#[from] ChainError),
+    /// Its certificates are never valid together.
+    #[error("the timestamp chain has no moment at which all its certificates are valid")]
+    NeverValid,
     /// It is not what clients accept.
     #[error("the timestamp chain {0}")]
     Profile(&'static str),
@@ -139,7 +143,8 @@ pub struct TimestampAuthority {
 }
 
 impl TimestampAuthority {
-    /// Checks chain (leaf first, root last), signer and settings, and makes a timestamp for trial.
+    /// Checks chain (leaf first, root last), signer and settings, and makes a timestamp for trial. A chain that is not
+    /// valid now is no error: [`TimestampAuthority::check`] reports it, and requests are refused.
     pub fn load(
         chain_pem: &str,
         signer: Arc<dyn Signer>,
@@ -147,7 +152,9 @@ impl TimestampAuthority {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, TimestampAuthorityError> {
         let chain = Certificate::chain_from_pem(chain_pem)?;
-        check_chain(&chain, clock.now())?;
+        let moment =
+            chain::nearest_validity(&chain, clock.now()).ok_or(TimestampAuthorityError::NeverValid)?;
+        check_chain(&chain, moment)?;
         let kind = signer.public_key().kind();
         if !matches!(kind, KeyKind::EcdsaP256 | KeyKind::EcdsaP384) {
             return Err(TimestampAuthorityError::KeyKind(kind));
@@ -161,7 +168,9 @@ impl TimestampAuthority {
             .map_err(|error| TimestampAuthorityError::Trial(error.to_string()))?;
         let clock = SteadyClock::new(clock, settings.not_before);
         let authority = Self { chain, signer, clock, seal, policies, meters: TimestampMeters::new() };
-        authority.trial().map_err(TimestampAuthorityError::Trial)?;
+        // A clock that is behind a log of this instance is behind the log too, and that does not start either.
+        authority.clock.peek().map_err(|error| TimestampAuthorityError::Trial(error.to_string()))?;
+        authority.trial(moment).map_err(TimestampAuthorityError::Trial)?;
         Ok(authority)
     }
 
@@ -184,16 +193,20 @@ impl TimestampAuthority {
     pub async fn grant(self: &Arc<Self>, request: Request) -> Result<Vec<u8>, GrantError> {
         if self.signer.may_block() {
             let this = Arc::clone(self);
-            let task = tokio::task::spawn_blocking(move || this.grant_blocking(&request));
+            let task = block(move || this.grant_blocking(&request));
             return task.await.map_err(|error| GrantError::Encode(error.to_string()))?;
         }
         self.grant_blocking(&request)
     }
 
     fn grant_blocking(&self, request: &Request) -> Result<Vec<u8>, GrantError> {
-        let policy = self.policies.choose(request)?;
         let time = self.clock.now()?;
         self.check_validity(time)?;
+        self.stamp(request, time)
+    }
+
+    fn stamp(&self, request: &Request, time: Timestamp) -> Result<Vec<u8>, GrantError> {
+        let policy = self.policies.choose(request)?;
         // Random, and so never the same: no counter that a restored backup or a second replica would repeat.
         let serial = profile::serial().map_err(|error| GrantError::Encode(error.to_string()))?;
         let statement = Statement { request, policy, serial: &serial, time };
@@ -205,10 +218,10 @@ impl TimestampAuthority {
         if valid { Ok(()) } else { Err(GrantError::Expired(time)) }
     }
 
-    /// Stamps an empty message and verifies that as a client would.
-    fn trial(&self) -> Result<(), String> {
+    /// Stamps an empty message, with a time at which the chain is valid, and verifies that as a client would.
+    fn trial(&self, time: Timestamp) -> Result<(), String> {
         let request = Request::trial().map_err(|error| error.to_string())?;
-        let response = self.grant_blocking(&request).map_err(|error| error.to_string())?;
+        let response = self.stamp(&request, time).map_err(|error| error.to_string())?;
         let Some((anchor, intermediates)) = self.chain.split_last() else { return Ok(()) };
         let trusted = TrustedAuthority {
             intermediates: intermediates.to_vec(),

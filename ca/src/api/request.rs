@@ -1,12 +1,18 @@
 //! Request bodies, with the leniency of grpc-gateway's JSON: both spellings of a name, unknown members and enum texts
 //! ignored, both base64 alphabets with or without padding, only the first JSON value of the body, an empty body for
-//! an empty message. Refused are wrong types, one member twice, and both members of a oneof.
+//! an empty message. Refused are wrong types, a known member twice in whichever spellings, and both members of a
+//! oneof.
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::status::Status;
 use crate::issuance::CertificateRequest;
@@ -76,40 +82,68 @@ fn malformed(problem: impl Into<String>) -> Status {
     Status::malformed(format!("proto: {}", problem.into()))
 }
 
-/// A JSON object read as a protobuf message.
-struct Message(Map<String, Value>);
+/// A JSON object read as a protobuf message: its members as they came, so that none hides another of its name.
+struct Message(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Message;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Message, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = access.next_entry()? {
+            members.push(member);
+        }
+        Ok(Message(members))
+    }
+}
 
 impl Message {
     fn parse(body: &[u8]) -> Result<Self, Status> {
-        match serde_json::Deserializer::from_slice(body).into_iter::<Value>().next() {
-            None => Ok(Self(Map::new())),
-            Some(Ok(Value::Object(map))) => Ok(Self(map)),
-            Some(Ok(_)) => Err(malformed("syntax error: unexpected token, expected an object")),
+        match serde_json::Deserializer::from_slice(body).into_iter::<Self>().next() {
+            None => Ok(Self(Vec::new())),
+            Some(Ok(message)) => Ok(message),
+            Some(Err(error)) if error.is_data() => {
+                Err(malformed("syntax error: unexpected token, expected an object"))
+            }
             Some(Err(error)) => Err(malformed(format!("syntax error: {error}"))),
         }
     }
 
     /// The member under its camelCase or snake_case name; null counts as absent.
-    fn take(&mut self, name: &str) -> Result<Option<Value>, Status> {
-        let camel = self.0.remove(name);
+    fn take(&mut self, name: &str) -> Result<Option<Box<RawValue>>, Status> {
         let snake = snake_case(name);
-        let snake = if snake == name { None } else { self.0.remove(&snake) };
-        match (camel, snake) {
-            (Some(_), Some(_)) => Err(malformed(format!("duplicate field \"{name}\""))),
-            (value, None) | (None, value) => Ok(value.filter(|value| !value.is_null())),
+        let mut found = self.0.extract_if(.., |(member, _)| *member == name || *member == snake);
+        let first = found.next();
+        if first.is_some() && found.next().is_some() {
+            return Err(malformed(format!("duplicate field \"{name}\"")));
         }
+        Ok(first.map(|(_, value)| value).filter(|value| value.get() != "null"))
+    }
+
+    fn value(&mut self, name: &str) -> Result<Option<Value>, Status> {
+        let value = self.take(name)?.map(|value| serde_json::from_str(value.get()));
+        value.transpose().map_err(|error| malformed(format!("syntax error: {error}")))
     }
 
     fn message(&mut self, name: &str) -> Result<Option<Self>, Status> {
-        match self.take(name)? {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self(map))),
-            Some(_) => Err(malformed(format!("invalid value for message field {name}"))),
-        }
+        let wrong = |_| malformed(format!("invalid value for message field {name}"));
+        self.take(name)?.map(|value| serde_json::from_str(value.get())).transpose().map_err(wrong)
     }
 
     fn text(&mut self, name: &str) -> Result<Option<String>, Status> {
-        match self.take(name)? {
+        match self.value(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(malformed(format!("invalid value for string field {name}"))),
@@ -127,7 +161,7 @@ impl Message {
 
     /// A value that nobody reads; only its type must be right.
     fn enumeration(&mut self, name: &str) -> Result<(), Status> {
-        match self.take(name)? {
+        match self.value(name)? {
             None | Some(Value::String(_) | Value::Number(_)) => Ok(()),
             Some(_) => Err(malformed(format!("invalid value for enum field {name}"))),
         }

@@ -12,6 +12,8 @@ use serde_json::json;
 
 use crate::issuance::IssueError;
 use crate::log::IssuanceLogError;
+use crate::oidc::TokenError;
+use crate::policy::SpendError;
 use crate::possession::PossessionError;
 use crate::principal::PrincipalError;
 
@@ -23,6 +25,8 @@ const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
 
 const TOKEN: &str = "There was an error processing the identity token";
+const NEW_ISSUERS: &str = "too many new identity token issuers, try again later";
+const ISSUER_KEYS: &str = "the keys of the identity token's issuer cannot be fetched, try again later";
 const KEY: &str = "The public key supplied in the request could not be parsed";
 const SIGNING_REQUEST: &str = "The certificate signing request could not be parsed";
 const INSECURE: &str = "The public key supplied in the request is insecure";
@@ -31,6 +35,9 @@ const LOG: &str = "Error entering certificate in CTL";
 const BACKEND: &str = "error communicating with CA backend";
 /// When to come again if the issuance log has no time: it takes thousands a second.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// When to come again if too many single-use tokens are recorded: they expire within minutes.
+const SPENT_PAUSE: Duration = Duration::from_mins(1);
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +86,24 @@ impl Status {
     pub fn of(error: &IssueError) -> Self {
         match error {
             IssueError::Principal(PrincipalError::Template(missing)) => Self::invalid(missing.to_string()),
-            IssueError::Token(_) | IssueError::Principal(_) => Self::invalid(TOKEN),
+            IssueError::Principal(unnamed @ PrincipalError::Uri { .. }) => Self::invalid(unnamed.to_string()),
+            IssueError::Token(TokenError::TooManyIssuers { retry_after, .. }) => Self {
+                retry_after: Some(*retry_after),
+                ..Self::new(RESOURCE_EXHAUSTED, StatusCode::TOO_MANY_REQUESTS, NEW_ISSUERS)
+            },
+            // Fulcio answers 400 here as well. The token may be good, so its bearer should come again.
+            IssueError::Token(TokenError::Keys { retry_after: Some(retry_after), .. }) => Self {
+                retry_after: Some(*retry_after),
+                ..Self::new(UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, ISSUER_KEYS)
+            },
+            IssueError::Token(_)
+            | IssueError::Policy(_)
+            | IssueError::Spent(SpendError::Used | SpendError::BeforeStart)
+            | IssueError::Principal(_) => Self::invalid(TOKEN),
+            IssueError::Spent(SpendError::Full) => Self {
+                retry_after: Some(SPENT_PAUSE),
+                ..Self::new(UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            },
             IssueError::TooMany { retry_after } => Self {
                 retry_after: Some(*retry_after),
                 ..Self::new(RESOURCE_EXHAUSTED, StatusCode::TOO_MANY_REQUESTS, error.to_string())
@@ -99,9 +123,11 @@ impl Status {
                 ..Self::new(UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, LOG)
             },
             IssueError::Log(_) => Self::internal(LOG),
-            IssueError::Profile(_) | IssueError::AuthorityExpires | IssueError::SelfCheck(_) => {
-                Self::internal(BACKEND)
+            // The operator has to act. The instance's other services go on, so this is not a fault of the whole server.
+            IssueError::AuthorityExpires => {
+                Self::new(UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
+            IssueError::Profile(_) | IssueError::SelfCheck(_) => Self::internal(BACKEND),
         }
     }
 }

@@ -231,15 +231,6 @@ async fn v1_accepts_a_der_key_and_reads_no_token_from_the_body() {
 }
 
 #[tokio::test]
-async fn a_doubled_slash_in_front_of_the_path_is_accepted() {
-    let instance = Instance::start().await;
-    let body = v2_body(&TestKey::p256()).to_string();
-    let answer = post(&instance, "//api/v2/signingCert", Some(&bearer(&instance)), body).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(get(&instance, "//api/v1/rootCert").await.status, StatusCode::OK);
-}
-
-#[tokio::test]
 async fn every_token_failure_has_the_same_sentence() {
     let instance = Instance::start().await;
     let body = v2_body(&TestKey::p256()).to_string();
@@ -312,6 +303,11 @@ async fn malformed_json_and_wrong_types_are_400_code_3() {
         r#"{"publicKeyRequest":{"publicKey":{"algorithm":true}}}"#,
         r#"{"publicKeyRequest":{"proofOfPossession":"***"}}"#,
         r#"{"publicKeyRequest":{},"public_key_request":{}}"#,
+        r#"{"publicKeyRequest":{},"publicKeyRequest":{}}"#,
+        r#"{"publicKeyRequest":null,"publicKeyRequest":{}}"#,
+        r#"{"credentials":{"oidcIdentityToken":"a","oidcIdentityToken":"b"}}"#,
+        r#"{"credentials":{"oidcIdentityToken":"a","oidc_identity_token":"a"}}"#,
+        r#"{"publicKeyRequest":{"proofOfPossession":"","proofOfPossession":""}}"#,
     ] {
         let answer = post(&instance, V2, Some(&bearer(&instance)), body).await;
         assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (400, &json!(3)), "{body}");

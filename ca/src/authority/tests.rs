@@ -6,7 +6,7 @@ use chancery_tlog::clock::{FixedClock, SystemClock};
 use chancery_tlog::key::{KeyKind, SoftwareSigner};
 
 use super::*;
-use crate::ceremony::{Ceremony, CeremonyError, make_root_and_intermediate};
+use crate::ceremony::{self, Ceremony, CeremonyError, make_intermediate, make_root_and_intermediate};
 use crate::profile::{Extension, ca_extensions, params, serial};
 
 fn clock() -> FixedClock {
@@ -91,15 +91,56 @@ fn the_signer_must_hold_the_first_certificates_key() {
     assert!(matches!(refused, Err(AuthorityError::KeyMismatch)));
 }
 
+/// Before its time and after it, a chain is loaded and issues nothing: what else the process does goes on.
 #[test]
-fn an_expired_chain_is_refused() {
+fn a_chain_out_of_its_time_is_loaded_and_covers_nothing() {
     let clock = clock();
     let made = ceremony(&clock);
-    clock.advance(Duration::from_hours(35136));
-    assert!(matches!(
-        load(&made.chain_pem(), made.issuing_key.clone(), &clock),
-        Err(AuthorityError::Path(_))
-    ));
+    let (start, end) = (made.issuing.not_before(), made.issuing.not_after());
+    let day = Duration::from_hours(24);
+    for (now, covers) in [(start.minus(day), false), (start, true), (end, false), (end.plus(day), false)] {
+        clock.set(now);
+        let authority = load(&made.chain_pem(), made.issuing_key.clone(), &clock).unwrap();
+        assert_eq!(authority.outlives(now, now.plus(Duration::from_mins(10))), covers, "{now}");
+    }
+}
+
+#[test]
+fn certificates_that_are_never_valid_together_are_refused() {
+    let clock = clock();
+    let made = ceremony(&clock);
+    clock.set(made.root.not_after().plus(Duration::from_secs(1)));
+    let later = ceremony(&clock);
+    let mixed = made.issuing.to_pem() + &later.root.to_pem();
+    assert!(matches!(load(&mixed, made.issuing_key.clone(), &clock), Err(AuthorityError::NeverValid)));
+}
+
+#[test]
+fn the_next_issuing_certificate_is_of_the_same_root_and_does_not_outlive_it() {
+    let clock = clock();
+    let made = ceremony(&clock);
+    clock.advance(Duration::from_hours(24 * 365 * 9));
+    let key = Arc::new(SoftwareSigner::generate(KeyKind::EcdsaP256).unwrap());
+    let next = make_intermediate(&made.root, made.root_key.clone(), key.public_key(), &clock).unwrap();
+    assert_eq!(next.not_after(), made.root.not_after());
+    assert_eq!(next.subject_der(), made.issuing.subject_der());
+    let pem = next.to_pem() + &made.root.to_pem();
+    load(&pem, key.clone(), &clock).unwrap();
+    for (root, root_key) in [(&made.root, &made.issuing_key), (&made.issuing, &made.root_key)] {
+        let refused = make_intermediate(root, root_key.clone(), key.public_key(), &clock);
+        assert!(matches!(refused, Err(CeremonyError::Root(_))));
+    }
+    clock.set(made.root.not_after().plus(Duration::from_secs(1)));
+    let refused = make_intermediate(&made.root, made.root_key.clone(), key.public_key(), &clock);
+    assert!(matches!(refused, Err(CeremonyError::Root(_))));
+}
+
+#[test]
+fn a_request_proves_its_key() {
+    let key = Arc::new(SoftwareSigner::generate(KeyKind::EcdsaP384).unwrap());
+    let pem = ceremony::signing_request(key.clone()).unwrap();
+    assert_eq!(&ceremony::requested_key(&pem).unwrap(), key.public_key());
+    assert!(ceremony::requested_key(&pem.replace('A', "B")).is_err());
 }
 
 #[test]

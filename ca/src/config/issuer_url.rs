@@ -7,7 +7,7 @@
 use url::{Host, Url};
 
 /// Longest issuer URL, in bytes.
-pub(super) const MAX_ISSUER_URL: usize = 2048;
+pub(crate) const MAX_ISSUER_URL: usize = 2048;
 
 /// Why a URL cannot be an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::document::{self, Section, Spelling};
-use super::{ConfigError, Issuer, IssuerConfig, IssuerKind, IssuerUrl, Location, Pattern};
-use crate::template::{Provider, Template, shipped};
+use super::{ConfigError, Issuer, IssuerConfig, IssuerKind, IssuerUrl, Location, Pattern, key_access};
+use crate::template::{Provider, Template, forge, shipped};
 
 /// Providers by name.
 type Providers = BTreeMap<String, Arc<Provider>>;
@@ -102,11 +102,12 @@ impl Reader {
             _ => "sub".to_owned(),
         };
         let ca_certificates = ca_certificates(&mut section)?;
+        let key_access = key_access::read(&mut section, &location)?;
         for documentation in ["description", "contact", "environment"] {
             section.text(documentation)?;
         }
         section.finish(&mut self.warnings);
-        Ok(Issuer { location, audience, type_name, kind, challenge_claim, ca_certificates })
+        Ok(Issuer { location, audience, type_name, kind, challenge_claim, ca_certificates, key_access })
     }
 
     fn kind(
@@ -145,7 +146,7 @@ impl Reader {
             }
             "kubernetes" => Ok(IssuerKind::Kubernetes),
             "chainguard-identity" => Ok(IssuerKind::Chainguard),
-            "ci-provider" => self.provider(&at, &provider).map(IssuerKind::CiProvider),
+            "ci-provider" => self.provider(&at, &provider, location).map(IssuerKind::CiProvider),
             legacy => shipped::legacy(legacy).map(IssuerKind::CiProvider).ok_or_else(|| {
                 ConfigError::at(
                     at,
@@ -155,16 +156,20 @@ impl Reader {
         }
     }
 
-    /// A provider of the file, else one that this crate ships under that name.
-    fn provider(&self, at: &str, name: &str) -> Result<Arc<Provider>, ConfigError> {
+    /// A provider of the file, else one that this crate ships under that name, for the issuer's server.
+    fn provider(&self, at: &str, name: &str, location: &Location) -> Result<Arc<Provider>, ConfigError> {
         if let Some(provider) = self.providers.get(name) {
             return Ok(Arc::clone(provider));
         }
-        shipped::provider(name).ok_or_else(|| {
-            ConfigError::at(
-                at,
-                format!("`ci-provider` names `{name}`, which `ci-issuer-metadata` does not define"),
-            )
+        let (Location::Url(issuer) | Location::Pattern(issuer)) = location;
+        let unknown = || format!("`ci-provider` names `{name}`, which `ci-issuer-metadata` does not define");
+        let shipped = forge::provider(name, issuer).ok_or_else(|| ConfigError::at(at, unknown()))?;
+        shipped.map_err(|_| {
+            let problem = format!(
+                "the server whose names `{name}` is to certify does not follow from this address: define \
+                 `ci-issuer-metadata` with its `url`, see deploy/docs/issuers.md"
+            );
+            ConfigError::at(at, problem)
         })
     }
 }
@@ -193,6 +198,7 @@ fn read_provider(
         defaults.insert(key, crate::template::stringify(&value));
     }
     let overridable: BTreeSet<String> = section.texts("overridable-template-values")?.into_iter().collect();
+    let numbers: BTreeSet<String> = section.texts("number-template-values")?.into_iter().collect();
     let at = section.at().to_owned();
     let mut templates = section.section("extension-templates")?;
     let mut extensions = Vec::new();
@@ -216,8 +222,16 @@ fn read_provider(
         ));
     }
     let subject_alternative_name = template(&at, &san)?;
+    crate::principal::check_name_template(&subject_alternative_name, &defaults).map_err(|problem| {
+        let problem = format!(
+            "`subject-alternative-name-template` makes no name that every client reads alike: {problem}"
+        );
+        ConfigError::at(&at, problem)
+    })?;
     section.finish(warnings);
-    Ok(Provider { name: name.to_owned(), defaults, overridable, extensions, subject_alternative_name })
+    let name = name.to_owned();
+    let legacy = None;
+    Ok(Provider { name, defaults, overridable, numbers, extensions, subject_alternative_name, legacy })
 }
 
 fn template(at: &str, text: &str) -> Result<Template, ConfigError> {
@@ -229,7 +243,7 @@ fn ca_certificates(section: &mut Section) -> Result<Option<String>, ConfigError>
     if pem.is_empty() {
         return Ok(None);
     }
-    chancery_tlog::certificate::Certificate::chain_from_pem(&pem)
+    chancery_tlog::certificate::Certificate::collection_from_pem(&pem)
         .map_err(|e| ConfigError::at(section.at(), format!("`ca-cert` must be PEM certificates: {e}")))?;
     Ok(Some(pem))
 }
@@ -253,16 +267,14 @@ fn claim_path(at: &str, text: &str) -> Result<Option<Vec<String>>, ConfigError> 
 
 fn uri_domain(at: &str, domain: &str, location: &Location) -> Result<(), ConfigError> {
     let wrong = |problem: &str| ConfigError::at(at, format!("`subject-domain` {problem}"));
-    let url = Url::parse(domain).map_err(|_| wrong("must be a URL with scheme and host"))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(wrong("must be a URL with scheme and host"));
-    }
+    let (scheme, host) =
+        crate::principal::uri_origin(domain).ok_or_else(|| wrong("must be a URL with scheme and host"))?;
     let Location::Url(issuer) = location else { return Ok(()) };
-    let issuer = Url::parse(issuer).map_err(|_| wrong("has an issuer that is no URL"))?;
-    if url.scheme() != issuer.scheme() {
+    let issuer = Url::parse(issuer).map_err(|_| wrong("has an issuer that is not a URL"))?;
+    if scheme != issuer.scheme() {
         return Err(wrong("must have the issuer's scheme"));
     }
-    same_site(url.host_str(), issuer.host_str())
+    same_site(Some(&host), issuer.host_str())
         .then_some(())
         .ok_or_else(|| wrong("must be on the issuer's host or share its last two labels"))
 }
@@ -274,7 +286,7 @@ fn username_domain(at: &str, domain: &str, location: &Location) -> Result<(), Co
         return Err(wrong("must be a domain name without scheme"));
     }
     let Location::Url(issuer) = location else { return Ok(()) };
-    let issuer = Url::parse(issuer).map_err(|_| wrong("has an issuer that is no URL"))?;
+    let issuer = Url::parse(issuer).map_err(|_| wrong("has an issuer that is not a URL"))?;
     same_site(Some(domain), issuer.host_str())
         .then_some(())
         .ok_or_else(|| wrong("must be the issuer's host or share its last two labels"))

@@ -140,7 +140,7 @@ impl From<CreateSigningCertificateRequest> for CertificateRequest {
                 KeyRequest::PublicKey { key: Vec::new(), proof: Vec::new() }
             }
         };
-        Self { token, key }
+        Self { token, from: None, key }
     }
 }
 

@@ -245,7 +245,7 @@ async fn what_is_no_message_or_too_large_or_no_method_has_grpcs_own_codes() {
     for message in [&b"\x0a\xff"[..], b"\x0a\x03\x0a\x01\xff", b"\x08\x01", b"\x0b"] {
         assert_eq!(raw(&instance, SIGN, message).await, Code::Internal as i32, "{message:?}");
     }
-    assert_eq!(raw(&instance, SIGN, &vec![0; MAX_BODY + 1]).await, Code::OutOfRange as i32);
+    assert_eq!(raw(&instance, SIGN, &vec![0; MAX_BODY + 1]).await, Code::ResourceExhausted as i32);
     assert_eq!(raw(&instance, "CreateSigningCertificates", b"").await, Code::Unimplemented as i32);
 }
 
@@ -274,7 +274,7 @@ proptest! {
         if let Ok(message) = CreateSigningCertificateRequest::decode(&bytes[..]) {
             let again = CreateSigningCertificateRequest::decode(&message.encode_to_vec()[..]).unwrap();
             prop_assert_eq!(&again, &message);
-            let _ = crate::issuance::CertificateRequest::from(message);
+            let _ = CertificateRequest::from(message);
         }
     }
 }

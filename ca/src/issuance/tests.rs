@@ -15,7 +15,11 @@ use crate::possession::test_key::TestKey;
 
 fn request(token: String, key: &TestKey, challenge: &str) -> CertificateRequest {
     let proof = key.sign(challenge);
-    CertificateRequest { token, key: KeyRequest::PublicKey { key: key.pem().into_bytes(), proof } }
+    CertificateRequest {
+        token,
+        from: None,
+        key: KeyRequest::PublicKey { key: key.pem().into_bytes(), proof },
+    }
 }
 
 async fn issue(instance: &Instance) -> Result<Issued, IssueError> {
@@ -205,9 +209,9 @@ async fn a_leaf_never_outlives_its_ca() {
 async fn a_bad_token_masks_every_other_error() {
     let instance = Instance::start().await;
     let key = KeyRequest::PublicKey { key: b"no key".to_vec(), proof: Vec::new() };
-    let bad = CertificateRequest { token: "no token".to_owned(), key: key.clone() };
+    let bad = CertificateRequest { token: "no token".to_owned(), from: None, key: key.clone() };
     assert!(matches!(instance.service.issue(&bad).await, Err(IssueError::Token(_))));
-    let good = CertificateRequest { token: instance.token(), key };
+    let good = CertificateRequest { token: instance.token(), from: None, key };
     assert!(matches!(instance.service.issue(&good).await, Err(IssueError::Possession(PossessionError::Key))));
 }
 

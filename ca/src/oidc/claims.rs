@@ -15,6 +15,15 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<(), TokenError> {
     check_audience(claims, audience)?;
+    check_times(claims, settings, now)
+}
+
+/// Checks `exp`, `nbf` and `iat`.
+pub(super) fn check_times(
+    claims: &Map<String, Value>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<(), TokenError> {
     let latest = seconds(now.plus(settings.leeway));
     let now = seconds(now);
     let exp = date(claims, "exp")?.ok_or(TokenError::Malformed("no `exp`"))?;
@@ -24,12 +33,13 @@ pub(super) fn check(
     if date(claims, "nbf")?.is_some_and(|nbf| nbf > latest) {
         return Err(TokenError::NotYetValid);
     }
+    // Fulcio does not compare `iat`. It matters only where tokens must be young.
     let iat = date(claims, "iat")?;
-    if iat.is_some_and(|iat| iat > latest) {
-        return Err(TokenError::NotYetValid);
-    }
     if let Some(max_age) = settings.max_age {
         let iat = iat.ok_or(TokenError::Malformed("no `iat`"))?;
+        if iat > latest {
+            return Err(TokenError::NotYetValid);
+        }
         if now - iat > max_age.as_secs_f64() {
             return Err(TokenError::TooOld);
         }
@@ -38,7 +48,7 @@ pub(super) fn check(
 }
 
 /// Exact membership, byte for byte. Other audiences beside ours are allowed (Kubernetes lists several).
-fn check_audience(claims: &Map<String, Value>, audience: &str) -> Result<(), TokenError> {
+pub(super) fn check_audience(claims: &Map<String, Value>, audience: &str) -> Result<(), TokenError> {
     let ours = match claims.get("aud") {
         Some(Value::String(aud)) => aud == audience,
         Some(Value::Array(items)) => {
@@ -55,7 +65,7 @@ fn check_audience(claims: &Map<String, Value>, audience: &str) -> Result<(), Tok
 /// A NumericDate, which may have a fraction (RFC 7519 §2).
 fn date(claims: &Map<String, Value>, claim: &str) -> Result<Option<f64>, TokenError> {
     match claims.get(claim) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) => Ok(number.as_f64()),
         Some(_) => Err(TokenError::Malformed("a time is not a number")),
     }

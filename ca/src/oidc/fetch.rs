@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::{ACCEPT, CACHE_CONTROL};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL};
+use http::{HeaderMap, HeaderValue};
+
+use super::keys::LeftOut;
 
 /// Largest discovery document or key set, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -29,15 +31,24 @@ pub enum FetchError {
     /// Not what it should be.
     #[error("malformed {0}")]
     Malformed(&'static str),
-    /// The document is about somebody else.
+    /// The document is about another issuer.
     #[error("the discovery document names another issuer")]
     IssuerMismatch,
-    /// `jwks_uri` points to a host that is not the issuer's.
-    #[error("`jwks_uri` is on a host that the issuer may not use: {0}")]
-    KeyHost(String),
+    /// `jwks_uri` points to a host or port that is not the issuer's: the URI, and host and port.
+    #[error(
+        "`jwks_uri` is at a host or port that is not the issuer's own: {0}; if it is right, add `{1}` to the issuer's \
+         `jwks-hosts` in fulcio.yaml"
+    )]
+    KeyHost(String, String),
     /// No key in the set can be used.
-    #[error("the key set holds no usable key")]
-    NoKeys,
+    #[error("the key set holds no usable key{0}")]
+    NoKeys(LeftOut),
+    /// A file of the configuration cannot be used: its path, and the reason.
+    #[error("the file {0}: {1}")]
+    File(String, String),
+    /// Enough requests wait for them already.
+    #[error("too many requests are waiting for them")]
+    Busy,
     /// A recent attempt failed and the next is not due.
     #[error("a recent attempt failed: {0}")]
     Recent(Box<FetchError>),
@@ -49,8 +60,15 @@ pub(super) struct Document {
     pub(super) max_age: Option<Duration>,
 }
 
-pub(super) async fn get(client: &reqwest::Client, url: &str) -> Result<Document, FetchError> {
-    let request = client.get(url).header(ACCEPT, "application/json");
+pub(super) async fn get(
+    client: &reqwest::Client,
+    url: &str,
+    bearer: Option<&HeaderValue>,
+) -> Result<Document, FetchError> {
+    let mut request = client.get(url).header(ACCEPT, "application/json");
+    if let Some(bearer) = bearer {
+        request = request.header(AUTHORIZATION, bearer.clone());
+    }
     let mut response = request.send().await.map_err(transport)?;
     if response.status() != http::StatusCode::OK {
         return Err(FetchError::Status(response.status().as_u16()));

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
@@ -91,7 +92,11 @@ struct Shared {
     discovery_mode: Mutex<Mode>,
     jwks_mode: Mutex<Mode>,
     cache_control: Mutex<Option<String>>,
+    /// The `Authorization` that both documents need.
+    bearer: Mutex<Option<String>>,
     discoveries: AtomicUsize,
+    /// Requests for the discovery documents of tenants.
+    tenants: AtomicUsize,
 }
 
 /// A running issuer; stops when dropped.
@@ -109,6 +114,7 @@ impl TestIssuer {
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/jwks", get(jwks))
+            .route("/org/{tenant}/.well-known/openid-configuration", get(tenant))
             .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let issuer = Self { url, shared, server };
@@ -149,6 +155,16 @@ impl TestIssuer {
         *self.shared.cache_control.lock().unwrap() = Some(value.to_owned());
     }
 
+    /// Answers 401 to requests without this `Authorization`.
+    pub(crate) fn set_bearer(&self, value: &str) {
+        *self.shared.bearer.lock().unwrap() = Some(value.to_owned());
+    }
+
+    /// How often the discovery document of a tenant `/org/…` was asked for.
+    pub(crate) fn tenants(&self) -> usize {
+        self.shared.tenants.load(Ordering::SeqCst)
+    }
+
     /// How often discovery was asked for.
     pub(crate) fn discoveries(&self) -> usize {
         self.shared.discoveries.load(Ordering::SeqCst)
@@ -161,14 +177,38 @@ impl Drop for TestIssuer {
     }
 }
 
-async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
+/// A tenant exists if its name begins with `real`; another never answers in time.
+async fn tenant(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Response {
+    shared.tenants.fetch_add(1, Ordering::SeqCst);
+    let mut document = shared.discovery.lock().unwrap().clone();
+    if !tenant.starts_with("real") {
+        return answer(Mode::Slow, document).await;
+    }
+    document["issuer"] = json!(format!("{}/org/{tenant}", document["issuer"].as_str().unwrap()));
+    answer(Mode::Normal, document).await
+}
+
+impl Shared {
+    fn is_unauthorized(&self, headers: &HeaderMap) -> bool {
+        let sent = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        self.bearer.lock().unwrap().as_ref().is_some_and(|wanted| sent != Some(wanted.as_bytes()))
+    }
+}
+
+async fn discovery(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     shared.discoveries.fetch_add(1, Ordering::SeqCst);
+    if shared.is_unauthorized(&headers) {
+        return http::StatusCode::UNAUTHORIZED.into_response();
+    }
     let mode = shared.discovery_mode.lock().unwrap().clone();
     let document = shared.discovery.lock().unwrap().clone();
     answer(mode, document).await
 }
 
-async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
+async fn jwks(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if shared.is_unauthorized(&headers) {
+        return http::StatusCode::UNAUTHORIZED.into_response();
+    }
     let mode = shared.jwks_mode.lock().unwrap().clone();
     let document = shared.jwks.lock().unwrap().clone();
     let mut response = answer(mode, document).await;

@@ -1,5 +1,9 @@
 //! Tokens: the rules one by one, hostile tokens beside openidconnect, and how keys are fetched.
 
+mod access;
+mod issuers;
+mod keys;
+
 use std::str::FromStr as _;
 
 use chancery_tlog::clock::{FixedClock, SystemClock};
@@ -24,12 +28,18 @@ impl Fixture {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::configured("", change).await
+    }
+
+    /// With further lines of the issuer's section, indented by four spaces, in which `URL` stands for its URL.
+    async fn configured(lines: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let clock = Arc::new(FixedClock::new(SystemClock.now()));
         let key = TestKey::es256("key-1");
         let issuer = TestIssuer::start(&[&key]).await;
         let url = &issuer.url;
+        let lines = lines.replace("URL", url);
         let config = format!(
-            "oidc-issuers:\n  {url}:\n    issuer-url: {url}\n    client-id: sigstore\n    type: kubernetes\n\
+            "oidc-issuers:\n  {url}:\n    issuer-url: {url}\n    client-id: sigstore\n    type: kubernetes\n{lines}\
              meta-issuers:\n  {url}/org/*:\n    client-id: sigstore\n    type: kubernetes\n"
         );
         let mut settings =
@@ -65,7 +75,7 @@ impl Fixture {
     }
 
     async fn reason(&self, token: &str) -> &'static str {
-        match self.verifier.verify(token).await {
+        match self.verifier.verify(token, None).await {
             Ok(_) => "accepted",
             Err(error) => error.reason(),
         }
@@ -93,7 +103,7 @@ impl Fixture {
 #[tokio::test]
 async fn an_ordinary_token_gives_its_claims() {
     let fixture = Fixture::start().await;
-    let verified = fixture.verifier.verify(&fixture.token()).await.unwrap();
+    let verified = fixture.verifier.verify(&fixture.token(), None).await.unwrap();
     assert_eq!((verified.iss.as_str(), verified.sub.as_str()), (fixture.issuer.url.as_str(), "someone"));
     assert_eq!(Value::Object(verified.claims), fixture.claims());
 }
@@ -133,8 +143,7 @@ async fn hostile_tokens_are_refused_and_we_are_never_laxer_than_openidconnect() 
         ("a million dots", ".".repeat(MAX_TOKEN), "token_malformed"),
         ("too long", with("x", json!(big)), "token_malformed"),
         ("padding in the payload", format!("{head}.{payload}==.{signature}"), "token_malformed"),
-        ("white space around", format!(" {good}"), "token_malformed"),
-        ("white space inside", format!("{head}.{payload} .{signature}"), "token_malformed"),
+        ("a space inside of the payload", format!("{head}.{payload} .{signature}"), "token_malformed"),
         ("a payload that is a list", key.mint_raw(&header.to_string(), "[]"), "token_malformed"),
         (
             "a payload with a tail",
@@ -170,7 +179,8 @@ async fn hostile_tokens_are_refused_and_we_are_never_laxer_than_openidconnect() 
         ("exp negative", with("exp", json!(-1)), "token_expired"),
         ("exp as text", with("exp", json!((now + 300).to_string())), "token_malformed"),
         ("nbf in the future", with("nbf", json!(now + 3600)), "token_not_yet_valid"),
-        ("iat in the future", with("iat", json!(now + 3600)), "token_not_yet_valid"),
+        ("iat in the future", with("iat", json!(now + 3600)), "accepted"),
+        ("iat as text", with("iat", json!("now")), "token_malformed"),
         ("alg none", headed(json!({ "alg": "none" })), "token_algorithm"),
         ("alg None", headed(json!({ "alg": "None" })), "token_algorithm"),
         ("alg none without signature", format!("{}.{payload}.", b64(r#"{"alg":"none"}"#)), "token_algorithm"),
@@ -218,15 +228,46 @@ fn b64(text: &str) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
+/// Fulcio removes white space before it verifies: a newline of the file that the token was in, a second space after
+/// `Bearer`.
 #[tokio::test]
-async fn the_leeway_is_for_nbf_and_iat_and_not_for_exp() {
+async fn white_space_of_the_tokens_way_is_removed_as_in_fulcio() {
+    let fixture = Fixture::start().await;
+    let good = fixture.token();
+    let parts: Vec<&str> = good.split('.').collect();
+    let (head, payload, signature) = (parts[0], parts[1], parts[2]);
+    let (half, rest) = payload.split_at(payload.len() / 2);
+    for token in [
+        format!("{good}\n"),
+        format!("{good}\r\n"),
+        format!(" {good}"),
+        format!("\t {good} \n"),
+        format!("{head} .{payload}. {signature}"),
+        format!("{head}\n.{half}\r\n{rest}\n.{signature}"),
+    ] {
+        assert_eq!(fixture.reason(&token).await, "accepted", "{token:?}");
+    }
+    for token in [
+        format!("{head}.{half} {rest}.{signature}"),
+        format!("{head}.{half}\t{rest}.{signature}"),
+        format!("{head}.{payload}.{signature}\u{a0}"),
+        format!("{head}\u{b}.{payload}.{signature}"),
+        " \n".to_owned(),
+    ] {
+        assert_ne!(fixture.reason(&token).await, "accepted", "{token:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_leeway_is_fulcios_for_nbf_none_for_exp_and_iat_is_not_compared() {
     let fixture = Fixture::start().await;
     let now = fixture.clock.now().seconds();
-    for claim in ["nbf", "iat"] {
-        let ahead = |seconds: u64| fixture.key.mint(&fixture.claims_with(claim, json!(now + seconds)));
-        assert_eq!(fixture.reason(&ahead(59)).await, "accepted", "{claim}");
-        assert_eq!(fixture.reason(&ahead(62)).await, "token_not_yet_valid", "{claim}");
-    }
+    let with = |claim: &str, value: Value| fixture.key.mint(&fixture.claims_with(claim, value));
+    assert_eq!(fixture.reason(&with("nbf", json!(now + 299))).await, "accepted");
+    assert_eq!(fixture.reason(&with("nbf", json!(now + 302))).await, "token_not_yet_valid");
+    assert_eq!(fixture.reason(&with("nbf", Value::Null)).await, "accepted");
+    assert_eq!(fixture.reason(&with("iat", json!(now + 86_400))).await, "accepted");
+    assert_eq!(fixture.reason(&with("iat", json!(0))).await, "accepted");
     let token = fixture.token();
     fixture.clock.set(Timestamp::from_seconds(now + 299));
     assert_eq!(fixture.reason(&token).await, "accepted");
@@ -241,19 +282,9 @@ async fn a_maximum_age_counts_from_iat_and_demands_it() {
     let old = |age: u64| fixture.key.mint(&fixture.claims_with("iat", json!(now - age)));
     assert_eq!(fixture.reason(&old(599)).await, "accepted");
     assert_eq!(fixture.reason(&old(602)).await, "token_expired");
+    let ahead = fixture.key.mint(&fixture.claims_with("iat", json!(now + 302)));
+    assert_eq!(fixture.reason(&ahead).await, "token_not_yet_valid", "else its age would not be bounded");
     assert_eq!(fixture.reason(&fixture.key.mint(&fixture.claims_without("iat"))).await, "token_malformed");
-}
-
-#[tokio::test]
-async fn without_a_kid_exactly_one_key_must_fit() {
-    let fixture = Fixture::start().await;
-    let token = fixture.key.mint_with(&json!({ "alg": "ES256" }), &fixture.claims());
-    assert_eq!(fixture.reason(&token).await, "accepted");
-    let second = TestKey::es256("key-2");
-    fixture.issuer.set_keys(&[&fixture.key, &second]);
-    fixture.clock.advance(Duration::from_hours(1));
-    let token = fixture.key.mint_with(&json!({ "alg": "ES256" }), &fixture.claims());
-    assert_eq!(fixture.reason(&token).await, "token_key_unknown");
 }
 
 #[tokio::test]
@@ -319,6 +350,7 @@ async fn a_discovery_document_about_another_issuer_or_with_foreign_keys_is_refus
         ("issuer", json!("https://evil.example")),
         ("issuer", Value::Null),
         ("jwks_uri", json!(format!("{foreign_host}/jwks"))),
+        ("jwks_uri", json!(format!("{}/jwks", foreign.url))),
         ("jwks_uri", json!("https://evil.example/jwks")),
         ("jwks_uri", json!("http://evil.example/jwks")),
         ("jwks_uri", json!("file:///etc/passwd")),
@@ -331,16 +363,6 @@ async fn a_discovery_document_about_another_issuer_or_with_foreign_keys_is_refus
         fixture.issuer.set_discovery(document);
         assert_eq!(fixture.reason(&fixture.token()).await, "token_keys_unavailable", "{member}: {value}");
     }
-}
-
-#[tokio::test]
-async fn a_host_that_the_settings_name_may_serve_the_keys() {
-    let hosts = || BTreeMap::from([("127.0.0.1".to_owned(), vec!["localhost".to_owned()])]);
-    let fixture = Fixture::with(|settings| settings.jwks_hosts = hosts()).await;
-    let mut document = fixture.issuer.discovery();
-    document["jwks_uri"] = json!(format!("{}/jwks", fixture.issuer.url.replace("127.0.0.1", "localhost")));
-    fixture.issuer.set_discovery(document);
-    assert_eq!(fixture.reason(&fixture.token()).await, "accepted");
 }
 
 #[tokio::test]
@@ -376,7 +398,7 @@ async fn a_stranger_causes_no_fetch() {
         fixture.claims_with("aud", json!("other")),
         fixture.claims_with("exp", json!(1)),
     ] {
-        assert!(fixture.verifier.verify(&fixture.key.mint(&claims)).await.is_err());
+        assert!(fixture.verifier.verify(&fixture.key.mint(&claims), None).await.is_err());
     }
     assert_eq!(fixture.issuer.discoveries(), 0);
 }
@@ -385,7 +407,7 @@ async fn a_stranger_causes_no_fetch() {
 async fn one_fetch_serves_many_tokens_at_once() {
     let fixture = Fixture::start().await;
     let token = fixture.token();
-    let all = (0..32).map(|_| fixture.verifier.verify(&token));
+    let all = (0..32).map(|_| fixture.verifier.verify(&token, None));
     assert!(futures::future::join_all(all).await.iter().all(Result::is_ok));
     assert_eq!(fixture.issuer.discoveries(), 1);
 }
@@ -441,21 +463,9 @@ async fn a_caller_who_hangs_up_does_not_abort_the_fetch() {
     let fixture = Fixture::start().await;
     let token = fixture.token();
     // Polled once: enough to start the fetch, too little to finish it.
-    assert!(tokio::time::timeout(Duration::ZERO, fixture.verifier.verify(&token)).await.is_err());
+    assert!(tokio::time::timeout(Duration::ZERO, fixture.verifier.verify(&token, None)).await.is_err());
     assert_eq!(fixture.reason(&token).await, "accepted");
     assert_eq!(fixture.issuer.discoveries(), 1);
-}
-
-#[tokio::test]
-async fn meta_issuers_are_remembered_up_to_a_bound() {
-    let fixture = Fixture::start().await;
-    for n in 0..MAX_META_SOURCES + 10 {
-        fixture.clock.advance(Duration::from_millis(1));
-        let iss = format!("{}/org/{n}", fixture.issuer.url);
-        let token = fixture.key.mint(&fixture.claims_with("iss", json!(iss)));
-        assert_eq!(fixture.reason(&token).await, "token_keys_unavailable", "no discovery document there");
-    }
-    assert_eq!(fixture.verifier.meta_sources.lock().unwrap().len(), MAX_META_SOURCES);
 }
 
 proptest! {
@@ -465,16 +475,5 @@ proptest! {
     fn no_text_makes_the_token_parser_panic(text in ".{0,100}", a in ".{0,40}", b in ".{0,60}") {
         let _ = CompactToken::parse(&text);
         let _ = CompactToken::parse(&format!("{}.{}.x", b64(&a), b64(&b)));
-    }
-
-    #[test]
-    fn strict_json_agrees_with_serde_json_where_names_differ(
-        names in proptest::collection::vec("[abc]", 0..5), value in "[a-z\"\\\\]{0,5}"
-    ) {
-        let members: Vec<String> = names.iter().map(|n| format!("\"{n}\":{}", json!(value))).collect();
-        let text = format!("{{{}}}", members.join(","));
-        let unique = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
-        let strict = strict_json::object(text.as_bytes()).map(Value::Object);
-        prop_assert_eq!(strict, unique.then(|| serde_json::from_str(&text).unwrap()));
     }
 }

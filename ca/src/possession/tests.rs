@@ -179,6 +179,15 @@ fn sha1_and_pss_requests_have_an_unrecognized_algorithm() {
     }
 }
 
+/// As `openssl req -text` writes it.
+#[test]
+fn text_around_a_request_is_skipped() {
+    let pem = openssl_request(&["-newkey", "ed25519"], "sha256", false);
+    for text in [format!("Certificate Request:\n    Data:\n{pem}"), format!("{pem}\n# for alice\n")] {
+        verify_request(&text).unwrap();
+    }
+}
+
 #[test]
 fn a_request_with_a_broken_signature_or_wrapping_is_refused() {
     let pem = openssl_request(&["-newkey", "ed25519"], "sha256", false);

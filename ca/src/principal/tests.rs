@@ -1,5 +1,7 @@
 //! Names by type of issuer, and URLs as Go prints them.
 
+mod ci;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -15,7 +17,7 @@ fn principal(kind: &str, claims: Value) -> Result<Principal, PrincipalError> {
     let issuer = IssuerConfig::parse(&text).unwrap().find(ISSUER).unwrap().clone();
     let Value::Object(claims) = claims else { panic!("an object") };
     let sub = claims.get("sub").and_then(Value::as_str).unwrap_or("sub").to_owned();
-    Principal::of(&VerifiedToken { issuer, iss: ISSUER.to_owned(), sub, claims })
+    Principal::of(&PermittedToken::unruled(VerifiedToken { issuer, iss: ISSUER.to_owned(), sub, claims }))
 }
 
 fn name(kind: &str, claims: Value) -> Result<SubjectName, PrincipalError> {
@@ -90,11 +92,100 @@ fn a_uri_must_be_on_the_subject_domain() {
         "https://id.example.com.evil.example/",
         "https://evil.example/https://id.example.com",
         "https://user@id.example.com/",
+        "https://ID.example.com/users/1",
+        "https://id.example.com/users/../admin",
+        "https://id.example.com/users/%2e%2e/admin",
+        "https://id.example.com\\@evil.example/",
         "a@id.example.com",
         "id.example.com/users/1",
         "",
     ] {
         assert!(of(sub).is_err(), "{sub}");
+    }
+}
+
+#[test]
+fn the_host_of_a_uri_is_compared_as_it_is_written() {
+    for (domain, alike) in [
+        (
+            "http://127.0.0.1",
+            ["http://127.1/x", "http://0x7f000001/x", "http://2130706433/x", "http://127.0.0.1./x"],
+        ),
+        (
+            "https://id.example.com",
+            [
+                "https://id%2eexample.com/x",
+                "https://id.example.com:x/",
+                "https:id.example.com",
+                "https:///id.example.com",
+            ],
+        ),
+    ] {
+        let text = format!(
+            "oidc-issuers:\n  {domain}:\n    issuer-url: {domain}\n    client-id: a\n    type: uri\n    subject-domain: {domain}\n"
+        );
+        let issuer = IssuerConfig::parse(&text).unwrap().find(domain).unwrap().clone();
+        let of = |sub: &str| {
+            let token = VerifiedToken {
+                issuer: issuer.clone(),
+                iss: domain.to_owned(),
+                sub: sub.to_owned(),
+                claims: Map::new(),
+            };
+            Principal::named_by(&token)
+        };
+        assert!(of(&format!("{domain}/x")).is_ok(), "{domain}");
+        for sub in alike {
+            assert!(of(sub).is_err(), "{sub}");
+        }
+    }
+}
+
+#[test]
+fn a_subject_domain_is_a_uri_that_everyone_reads_alike() {
+    for domain in [
+        "https://id..example.com",
+        "https://127.1",
+        "id.example.com",
+        "https:///x",
+        "https://u@id.example.com",
+    ] {
+        let text = format!(
+            "oidc-issuers:\n  {ISSUER}:\n    issuer-url: {ISSUER}\n    client-id: a\n    type: uri\n    subject-domain: {domain}\n"
+        );
+        assert!(IssuerConfig::parse(&text).is_err(), "{domain}");
+    }
+}
+
+/// A user name is not what Fulcio's `IsEmail` takes for an address. `user@realm` is not one to it.
+#[test]
+fn a_username_with_a_realm_is_judged_like_in_fulcio() {
+    let kind = "type: username\nsubject-domain: example.com";
+    let of = |sub: &str| name(kind, json!({"sub": sub})).is_ok();
+    for sub in [
+        "alice",
+        "user@realm",
+        "a@b@realm",
+        "alice@1.2",
+        "alice@-x.example",
+        "a@b..c",
+        "DOMAIN\\alice",
+        "a b",
+    ] {
+        assert!(of(sub), "{sub}");
+    }
+    for sub in [
+        "alice@example.com",
+        "bob@host_1.example",
+        "bob@host.example.",
+        "a@b..x.c",
+        "\"a b\"@example.com",
+        "\u{e4}@example.com",
+        "alice!evil",
+        "al\u{0}ice",
+        "al\u{202e}ice",
+    ] {
+        assert!(!of(sub), "{sub:?}");
     }
 }
 
@@ -151,6 +242,8 @@ fn a_service_account_needs_both_names() {
         (json!("a"), json!("..%2f")),
         (json!("a"), Value::Null),
         (json!(1), json!("b")),
+        (json!(".."), json!("b")),
+        (json!("a"), json!(".")),
     ] {
         assert!(of(namespace.clone(), account.clone()).is_err(), "{namespace} {account}");
     }
@@ -176,21 +269,34 @@ fn urls_are_printed_as_go_prints_them() {
             "https://github.com/o/r/.github/workflows/a.yml@refs/heads/main",
             "https://github.com/o/r/.github/workflows/a.yml@refs/heads/main",
         ),
-        ("HTTPS://GitHub.com/O", "https://GitHub.com/O"),
+        ("HTTPS://github.com/O", "https://github.com/O"),
         ("https://h/a b", "https://h/a%20b"),
         ("https://h/ä", "https://h/%C3%A4"),
         ("https://h/a(b)!", "https://h/a(b)!"),
         ("https://h/a (b)!", "https://h/a%20%28b%29%21"),
         ("https://h/a%20b", "https://h/a%20b"),
-        ("https://h/a//b/../c", "https://h/a//b/../c"),
+        ("https://h/a//b/c", "https://h/a//b/c"),
+        ("https://h/a#b", "https://h/a#b"),
+        ("https://h/a#", "https://h/a"),
+        ("https://h/a#b (c)?", "https://h/a#b%20(c)?"),
+        ("urn:example:A:b", "urn:example:A:b"),
+        ("URN:example:A:b", "urn:example:A:b"),
+        ("repo:o/r:ref:refs/heads/main", "repo:o/r:ref:refs/heads/main"),
+        ("mailto:a@b.c", "mailto:a@b.c"),
+        ("arn:aws:iam::1:role/x", "arn:aws:iam::1:role/x"),
+        ("pkg:github/o/r@v1", "pkg:github/o/r@v1"),
+        ("ssh://git@h.example/o/r", "ssh://git@h.example/o/r"),
+        ("x:/a b", "x:/a%20b"),
         ("https://h", "https://h"),
         ("https://h/p:x/y@z", "https://h/p:x/y@z"),
         ("https://h/a?b=c#d", "https://h/a?b=c#d"),
     ] {
-        assert_eq!(go_url::normalize(text).as_deref(), Some(expected), "{text}");
+        assert_eq!(go_url::normalize(text).as_deref(), Ok(expected), "{text}");
     }
     for bad in [
         "",
+        "https://GitHub.com/O",
+        "https://github.com:443/O",
         "h/a",
         "://h",
         "1s://h",
@@ -201,17 +307,43 @@ fn urls_are_printed_as_go_prints_them() {
         "https://h/\n",
         "https://h i/",
         "https://ä/",
+        "https://h/a b/%2e%2e/c",
+        "https://h/a//b/../c",
+        "https://h/a\\b",
+        "https://h/a\u{202e}b",
+        "urn:ä",
+        "urn:a b",
+        "git@h.example:o/r",
+        "https://h/a b%2f..%2fc",
+        "https://h/%E2%80%AE",
     ] {
-        assert_eq!(go_url::normalize(bad), None, "{bad:?}");
+        assert!(go_url::normalize(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_joined_url_has_all_after_its_host_in_its_path() {
+    for (text, expected) in [
+        ("https://h/o/r@refs/heads/fix#12", "https://h/o/r@refs/heads/fix%2312"),
+        ("https://h/a?b", "https://h/a%3Fb"),
+        ("https://h//o//r", "https://h/o/r"),
+        ("https://h/o/r (x)", "https://h/o/r%20%28x%29"),
+        ("https://h/o:r@v1", "https://h/o:r@v1"),
+        ("https://h", "https://h"),
+    ] {
+        assert_eq!(go_url::joined(text).as_deref(), Ok(expected), "{text}");
+    }
+    for bad in ["https://h/../x", "https://h/%2e%2e/x#", "https://h..x/", "h/x", "https://h/a\\b"] {
+        assert!(go_url::joined(bad).is_err(), "{bad}");
     }
 }
 
 proptest! {
     #[test]
     fn a_normal_form_is_ascii_and_its_own_normal_form(path in ".{0,40}") {
-        if let Some(uri) = go_url::normalize(&format!("https://h/{path}")) {
-            prop_assert!(uri.is_ascii());
-            prop_assert_eq!(go_url::normalize(&uri), Some(uri));
+        if let Ok(uri) = go_url::normalize(&format!("https://h/{path}")) {
+            prop_assert_eq!(strict_uri::check(&uri), Ok(()));
+            prop_assert_eq!(go_url::normalize(&uri), Ok(uri));
         }
     }
 }

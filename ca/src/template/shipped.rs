@@ -35,5 +35,6 @@ pub fn legacy(type_name: &str) -> Option<Arc<Provider>> {
     };
     let mut provider = (*provider(type_name)?).clone();
     provider.extensions.retain(|(number, _)| kept.contains(number));
+    provider.legacy = super::legacy::of(type_name);
     Some(Arc::new(provider))
 }

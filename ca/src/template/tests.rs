@@ -7,7 +7,20 @@ use super::*;
 
 fn values(claims: Value) -> Values {
     let Value::Object(claims) = claims else { panic!("an object") };
-    Values(claims.iter().map(|(k, v)| (k.clone(), stringify(v))).collect())
+    let provider = Provider {
+        name: "test".to_owned(),
+        defaults: BTreeMap::new(),
+        overridable: BTreeSet::new(),
+        numbers: BTreeSet::from(["allowed".to_owned()]),
+        extensions: Vec::new(),
+        subject_alternative_name: Template::parse("name").unwrap(),
+        legacy: None,
+    };
+    provider.values(&claims).unwrap()
+}
+
+fn render_name(template: &str, claims: Value) -> Result<String, RenderError> {
+    Template::parse(template).unwrap().render_name(&values(claims))
 }
 
 fn render(template: &str, claims: Value) -> Result<String, RenderError> {
@@ -49,6 +62,61 @@ fn a_missing_field_is_an_error_and_a_missing_index_empty_except_in_a_name() {
     assert_eq!(render("x{{ index . \"gone\" }}", json!({})).as_deref(), Ok("x"));
     let name = Template::parse("x{{ index . \"gone\" }}").unwrap();
     assert_eq!(name.render_name(&values(json!({}))), Err(RenderError::Missing("gone".to_owned())));
+}
+
+#[test]
+fn a_name_takes_text_that_is_not_empty_and_nothing_else() {
+    for template in
+        ["a", "https://h/{{ .a }}", "https://h/{{ index . \"a\" }}", "{{ if eq .b \"y\" }}{{ .a }}{{ end }}"]
+    {
+        let of = |a: Value| render_name(template, json!({"a": a, "b": "y"}));
+        assert!(of(json!("x")).is_ok(), "{template}");
+        assert_eq!(of(json!("")), Err(RenderError::Empty("a".to_owned())), "{template}");
+        assert_eq!(of(Value::Null), Err(RenderError::Missing("a".to_owned())), "{template}");
+        for structure in
+            [json!(5), json!(0.5), json!(true), json!([]), json!(["x"]), json!({}), json!({"x": "y"})]
+        {
+            assert_eq!(
+                of(structure.clone()),
+                Err(RenderError::NotText("a".to_owned())),
+                "{template} {structure}"
+            );
+        }
+    }
+    let number = |n: Value| render_name("https://h/{{ .allowed }}", json!({ "allowed": n }));
+    assert_eq!(number(json!(5)).as_deref(), Ok("https://h/5"));
+    assert!(number(json!(0.5)).is_err());
+    assert!(number(json!([5])).is_err());
+    let by_condition =
+        render_name("https://h/{{ if eq .flag \"true\" }}a{{ else }}b{{ end }}", json!({"flag": true}));
+    assert_eq!(by_condition.as_deref(), Ok("https://h/a"), "a condition may compare anything");
+}
+
+#[test]
+fn a_null_claim_is_absent_and_never_printed() {
+    assert_eq!(render("a", json!({"a": null})).as_deref(), Ok(""));
+    assert_eq!(render("x{{ index . \"a\" }}", json!({"a": null})).as_deref(), Ok("x"));
+    assert_eq!(render("x{{ .a }}", json!({"a": null})), Err(RenderError::Missing("a".to_owned())));
+    let github = shipped::provider("github-workflow").unwrap();
+    let claims = json!({"url": null, "environment": null});
+    let values = github.values(claims.as_object().unwrap()).unwrap();
+    assert_eq!((values.get("url"), values.get("environment")), (Ok("https://github.com"), Ok("")));
+}
+
+#[test]
+fn an_example_needs_a_known_beginning() {
+    let defaults =
+        BTreeMap::from([("url".to_owned(), "https://h".to_owned()), ("none".to_owned(), String::new())]);
+    let of =
+        |template: &str, conditions| Template::parse(template).unwrap().example(&defaults, "x", conditions);
+    assert_eq!(of("{{ .url }}/{{ .a }}", true).as_deref(), Some("https://h/x"));
+    assert_eq!(of("url", true).as_deref(), Some("https://h"));
+    for unknown in ["sub", "{{ .a }}/b", "{{ .none }}/b", "{{ if eq .a \"1\" }}{{ .b }}{{ end }}"] {
+        assert_eq!(of(unknown, true), None, "{unknown}");
+    }
+    let either = "https://{{ if eq .t \"a\" }}one{{ else }}two{{ end }}/{{ .c }}";
+    assert_eq!(of(either, true).as_deref(), Some("https://one/x"));
+    assert_eq!(of(either, false).as_deref(), Some("https://two/x"));
 }
 
 #[test]

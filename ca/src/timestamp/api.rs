@@ -12,23 +12,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use chancery_tlog::certificate::Certificate;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::json;
 
-use super::request::{MAX_DER, MAX_JSON, Request, RequestError};
+use super::request::{MAX_DER, Request, RequestError};
 use super::{GrantError, TimestampAuthority};
+use crate::excerpt::excerpt;
 use crate::meters::Stamped;
 
 const QUERY: &str = "timestamp-query";
 const JSON: &str = "json";
 const REPLY: &str = "application/timestamp-reply";
+const EXPECTED: &str = "[application/timestamp-query application/json]";
+/// go-openapi's code for a part that is not there.
+const REQUIRED: u16 = 602;
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
 /// What a caller learns of a failure that is not his.
 const FAILED: &str = "Error generating timestamp response";
@@ -37,14 +41,24 @@ type Service = State<Arc<TimestampAuthority>>;
 
 /// The API with absolute paths. It sets no fallback for other paths, so that it can be merged with other routers.
 pub fn router(authority: Arc<TimestampAuthority>) -> Router {
-    let mut router = Router::new();
-    // Clients that append to a URL ending in a slash send two.
-    for prefix in ["/api/v1", "//api/v1"] {
-        router = router
-            .route(&format!("{prefix}/timestamp"), post(timestamp).fallback(method_not_allowed))
-            .route(&format!("{prefix}/timestamp/certchain"), get(chain).fallback(method_not_allowed));
-    }
-    router.with_state(authority)
+    Router::new()
+        .route("/api/v1/timestamp", only("POST", post(timestamp)))
+        .route("/api/v1/timestamp/certchain", only("GET", get(chain)))
+        .with_state(authority)
+}
+
+/// Answers other methods 405, HEAD too: the genuine server has no HEAD, and axum would make one of GET.
+fn only(
+    allow: &'static str,
+    methods: MethodRouter<Arc<TimestampAuthority>>,
+) -> MethodRouter<Arc<TimestampAuthority>> {
+    let refuse = async move |method: Method| {
+        let message = format!("method {method} is not allowed, but [{allow}] are");
+        let mut response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        response
+    };
+    methods.head(refuse).fallback(refuse)
 }
 
 async fn timestamp(State(authority): Service, request: extract::Request) -> Response {
@@ -62,9 +76,14 @@ async fn timestamp(State(authority): Service, request: extract::Request) -> Resp
 
 async fn answer(authority: &Arc<TimestampAuthority>, request: extract::Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let request = match subtype(&parts.headers)? {
-        Form::Der => Request::from_der(&read(body, MAX_DER).await?)?,
-        Form::Json => Request::from_json(&read(body, MAX_JSON).await?)?,
+    let body = read(body).await?;
+    // An empty body has no form to check.
+    if body.is_empty() {
+        return Err(Refusal::no_body());
+    }
+    let request = match form(&parts.headers)? {
+        Form::Der => Request::from_der(&body)?,
+        Form::Json => Request::from_json(&body)?,
     };
     let response = authority.grant(request).await?;
     Ok(([(CONTENT_TYPE, REPLY), (CACHE_CONTROL, "no-store")], response).into_response())
@@ -75,40 +94,47 @@ async fn chain(State(authority): Service) -> Response {
     ([(CONTENT_TYPE, PEM_CHAIN)], chain).into_response()
 }
 
-async fn method_not_allowed() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
-}
-
 /// The two forms of a request.
 enum Form {
     Der,
     Json,
 }
 
-/// Form by media type; parameters are ignored, and nothing is split into more than two (CVE-2025-66564).
-fn subtype(headers: &HeaderMap) -> Result<Form, Refusal> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split_once(';').map_or(value, |(media_type, _)| media_type).trim();
-    match media_type.split_once('/') {
-        Some((kind, subtype)) if kind.eq_ignore_ascii_case("application") && !subtype.is_empty() => {
-            if subtype.eq_ignore_ascii_case(QUERY) {
-                Ok(Form::Der)
-            } else if subtype.eq_ignore_ascii_case(JSON) {
-                Ok(Form::Json)
-            } else {
-                Err(Refusal::new(StatusCode::BAD_REQUEST, EXPECTED))
-            }
-        }
-        _ => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, EXPECTED)),
+/// Form by media type. Parameters and letter case do not matter, though timestamp-authority refuses both; and nothing is
+/// split into more than two (CVE-2025-66564).
+fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
+    let stated = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let stated = String::from_utf8_lossy(stated);
+    let media_type = stated.split_once(';').map_or(&*stated, |(media_type, _)| media_type).trim();
+    if stated.is_empty() {
+        return Err(Refusal::media_type("application/octet-stream"));
+    }
+    let Some((kind, subtype)) =
+        media_type.split_once('/').filter(|(kind, sub)| is_token(kind) && is_token(sub))
+    else {
+        let message = format!("parsing Content-Type header from {:?} failed", excerpt(&stated));
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+    };
+    let is_application = kind.eq_ignore_ascii_case("application");
+    if is_application && subtype.eq_ignore_ascii_case(QUERY) {
+        Ok(Form::Der)
+    } else if is_application && subtype.eq_ignore_ascii_case(JSON) {
+        Ok(Form::Json)
+    } else {
+        Err(Refusal::media_type(media_type))
     }
 }
 
-const EXPECTED: &str = "the Content-Type must be application/timestamp-query or application/json";
+/// A token of RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
 
-async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes().to_vec()),
-        Err(error) if error.is::<LengthLimitError>() => Err(RequestError::TooLarge(limit).into()),
+async fn read(body: Body) -> Result<Bytes, Refusal> {
+    match Limited::new(body, MAX_DER).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RequestError::TooLarge(MAX_DER).into()),
         Err(_) => Err(RequestError::Malformed("the request body could not be read").into()),
     }
 }
@@ -116,19 +142,31 @@ async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
 /// An error answer.
 struct Refusal {
     status: StatusCode,
+    /// The status, but for go-openapi's own checks.
+    code: u16,
     message: String,
     retry_after: Option<u64>,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, message: &str) -> Self {
-        Self { status, message: message.to_owned(), retry_after: None }
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, code: status.as_u16(), message: message.into(), retry_after: None }
+    }
+
+    fn no_body() -> Self {
+        let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "request in body is required");
+        Self { code: REQUIRED, ..refusal }
+    }
+
+    fn media_type(stated: &str) -> Self {
+        let message = format!("unsupported media type {:?}, only {EXPECTED} are allowed", excerpt(stated));
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     }
 }
 
 impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, &error.to_string())
+        Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 
@@ -141,7 +179,9 @@ impl From<GrantError> for Refusal {
                 retry_after: Some(stepped.seconds_behind()),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, FAILED)
             },
-            GrantError::Expired(_) | GrantError::Sign(_) | GrantError::Encode(_) => {
+            // The operator has to act. The instance's other services go on.
+            GrantError::Expired(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            GrantError::Sign(_) | GrantError::Encode(_) => {
                 tracing::error!(%error, "no timestamp was made");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED)
             }
@@ -151,7 +191,7 @@ impl From<GrantError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = json!({ "code": self.status.as_u16(), "message": self.message });
+        let body = json!({ "code": self.code, "message": self.message });
         let mut response = (self.status, axum::Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());

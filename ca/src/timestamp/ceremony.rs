@@ -1,4 +1,4 @@
-//! Making a root and a timestamping certificate for a new instance.
+//! Making a root and a timestamping certificate: for a new instance, and the next certificate under a root that exists.
 //!
 //! The profile is that of timestamp-authority `pkg/x509`: a root, and under it a leaf whose one extended key usage is
 //! timestamping, critical. There is no issuing CA between them: the root signs one leaf in years, and stays offline.
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_tlog::certificate::{Certificate, oid};
-use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::clock::Clock;
 use chancery_tlog::key::{KeyKind, PublicKey, Signer, SoftwareSigner};
-use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, SubjectPublicKeyInfo};
+use rcgen::Issuer;
 
-use crate::ceremony::{CeremonyError, check_organization};
+use crate::ceremony::{CeremonyError, check_kind, check_organization, issuer, name, sign};
 use crate::der;
 use crate::profile::{self, Extension, ProfileError, SignerKey};
 
@@ -54,22 +54,37 @@ pub fn make_timestamp_authority(
     clock: &dyn Clock,
 ) -> Result<TimestampCeremony, CeremonyError> {
     check_organization(organization)?;
-    if !matches!(kind, KeyKind::EcdsaP256 | KeyKind::EcdsaP384) {
-        return Err(CeremonyError::KeyKind(kind));
-    }
+    check_kind(kind)?;
     let (root_key, key) =
         (Arc::new(SoftwareSigner::generate(kind)?), Arc::new(SoftwareSigner::generate(kind)?));
     let now = clock.now();
 
     let extensions = profile::ca_extensions(root_key.public_key(), 0, None)?;
-    let params = params(organization, ROOT_NAME, (now, now.plus(ROOT_LIFETIME)), &extensions)?;
+    let validity = (now, now.plus(ROOT_LIFETIME));
+    let subject = name(organization, ROOT_NAME);
+    let params = profile::params(subject, &profile::serial()?, validity, &extensions)?;
     let issuer = Issuer::new(params.clone(), SignerKey::new(root_key.clone()));
     let root = sign(&params, root_key.public_key(), &issuer)?;
 
-    let extensions = leaf_extensions(key.public_key(), root_key.public_key())?;
-    let params = self::params(organization, LEAF_NAME, (now, now.plus(LEAF_LIFETIME)), &extensions)?;
-    let leaf = sign(&params, key.public_key(), &issuer)?;
+    let leaf = make_timestamp_certificate(&root, root_key.clone(), key.public_key(), clock)?;
     Ok(TimestampCeremony { root_key, root, key, leaf })
+}
+
+/// The certificate of a timestamp authority with the key `key`, signed by a root that exists, in the root's organization.
+/// Valid from now on, and no longer than the root.
+pub fn make_timestamp_certificate(
+    root: &Certificate,
+    root_key: Arc<dyn Signer>,
+    key: &PublicKey,
+    clock: &dyn Clock,
+) -> Result<Certificate, CeremonyError> {
+    let (issuer, organization) = issuer(root, root_key, clock.now())?;
+    check_kind(key.kind())?;
+    let extensions = leaf_extensions(key, root.public_key())?;
+    let validity = (clock.now(), clock.now().plus(LEAF_LIFETIME).min(root.not_after()));
+    let subject = name(&organization, LEAF_NAME);
+    let params = profile::params(subject, &profile::serial()?, validity, &extensions)?;
+    sign(&params, key, &issuer)
 }
 
 fn leaf_extensions(key: &PublicKey, issuer: &PublicKey) -> Result<Vec<Extension>, ProfileError> {
@@ -83,26 +98,4 @@ fn leaf_extensions(key: &PublicKey, issuer: &PublicKey) -> Result<Vec<Extension>
         Extension::new(SUBJECT_KEY_IDENTIFIER, false, der::octet_string(&profile::key_identifier(key))),
         Extension::new(AUTHORITY_KEY_IDENTIFIER, false, der::sequence(&[issuer])),
     ])
-}
-
-fn params(
-    organization: &str,
-    common_name: &str,
-    validity: (Timestamp, Timestamp),
-    extensions: &[Extension],
-) -> Result<CertificateParams, ProfileError> {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::OrganizationName, organization);
-    name.push(DnType::CommonName, common_name);
-    profile::params(name, &profile::serial()?, validity, extensions)
-}
-
-fn sign(
-    params: &CertificateParams,
-    key: &PublicKey,
-    issuer: &Issuer<'_, SignerKey>,
-) -> Result<Certificate, ProfileError> {
-    let key = SubjectPublicKeyInfo::from_der(key.spki_der()).map_err(|e| ProfileError::Key(e.to_string()))?;
-    let certificate = params.signed_by(&key, issuer).map_err(|e| ProfileError::Sign(e.to_string()))?;
-    Certificate::from_der(certificate.der()).map_err(|e| ProfileError::Sign(e.to_string()))
 }

@@ -19,10 +19,11 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use x509_tsp::{MessageImprint, TimeStampReq, TimeStampResp, TspVersion, TstInfo};
 
-use super::request::{MAX_DER, MAX_JSON};
 use super::*;
 use crate::der;
 use crate::profile::{Extension, SignerKey};
+
+mod api;
 
 /// Noon of 2026-11-21.
 const NOON: Timestamp = Timestamp::from_seconds(1_795_262_400);
@@ -250,7 +251,7 @@ async fn serial_numbers_are_long_random_and_positive() {
 async fn only_offered_policies_are_accepted() {
     let other = "1.2.3.4.5";
     let message = refused(|request| request.req_policy = Some(oid(other))).await;
-    assert_eq!(message, "unaccepted policy 1.2.3.4.5 in timestamp request");
+    assert_eq!(message, "unaccepted policy: requested TSA policy is not supported by the TSA: 1.2.3.4.5");
     let settings =
         TimestampSettings { accepted_policies: vec![other.to_owned()], ..TimestampSettings::default() };
     let instance = Instance::with(KeyKind::EcdsaP256, &settings);
@@ -267,7 +268,10 @@ async fn weak_and_unknown_hashes_are_refused() {
         assert_eq!(refused(|r| r.message_imprint.hash_algorithm.oid = oid(algorithm)).await, weak);
     }
     let message = refused(|r| r.message_imprint.hash_algorithm.oid = oid("2.16.840.1.101.3.4.2.4")).await;
-    assert!(message.starts_with("unsupported hash algorithm"));
+    assert!(
+        message.starts_with("Error generating timestamp response: unsupported hash algorithm"),
+        "{message}"
+    );
     let message = refused(|r| {
         r.message_imprint.hash_algorithm.parameters = Some(Any::encode_from(&oid("1.2.3")).unwrap());
     });
@@ -288,7 +292,7 @@ async fn extensions_are_refused() {
         extn_value: ::der::asn1::OctetString::new(vec![5, 0]).unwrap(),
     };
     let message = refused(|r| r.extensions = Some(vec![extension])).await;
-    assert_eq!(message, "unaccepted extension in timestamp request");
+    assert_eq!(message, "unaccepted extension: requested extensions are not supported by the TSA");
 }
 
 #[tokio::test]
@@ -296,105 +300,21 @@ async fn requests_that_are_not_der_are_refused() {
     let instance = Instance::new();
     let good = sha256().to_der().unwrap();
     let trailing = [good.clone(), vec![0]].concat();
-    let mut explicit_false = good.clone();
-    explicit_false.extend([1, 1, 0]);
-    explicit_false[1] += 3;
-    for body in [vec![], trailing, explicit_false, good[..good.len() - 1].to_vec(), b"{}".to_vec()] {
+    for body in [trailing, good[..good.len() - 1].to_vec(), b"{}".to_vec()] {
         let (status, message) = instance.post(QUERY, body).await.refusal();
         assert_eq!(status, 400);
-        assert!(message.starts_with("Error parsing timestamp request"), "{message}");
+        assert!(message.starts_with("Error generating timestamp response: "), "{message}");
     }
-}
-
-fn json(digest: &[u8], more: &str) -> String {
-    use base64::Engine as _;
-    let digest = base64::engine::general_purpose::STANDARD.encode(digest);
-    format!(r#"{{"artifactHash":"{digest}","hashAlgorithm":"sha256"{more}}}"#)
-}
-
-#[tokio::test]
-async fn the_json_form_is_answered_alike() {
-    let instance = Instance::new();
-    let digest = HashAlgorithm::Sha256.digest(MESSAGE);
-    let nonce = u64::MAX;
-    let more = format!(r#","nonce":{nonce},"certificates":true,"tsaPolicyOID":"{DEFAULT_POLICY}","x":1"#);
-    let answer = instance.post("application/json; charset=utf-8", json(&digest, &more)).await;
-    assert_eq!(answer.header(CONTENT_TYPE), "application/timestamp-reply");
-    let answer = Granted::read(answer.body);
-    assert_eq!(answer.certificates().len(), 1);
-    let nonce = nonce.to_be_bytes();
-    let expected = Expected { nonce: Some(&nonce), policy: Some(DEFAULT_POLICY) };
-    verify_response(&answer.der, MESSAGE, &[instance.trusted()], expected).unwrap();
-
-    let answer = Granted::read(instance.post("application/json", json(&digest, "")).await.body);
-    assert!(answer.certificates().is_empty() && answer.info.nonce.is_none());
-}
-
-#[tokio::test]
-async fn the_json_form_is_bounded_and_checked() {
-    let instance = Instance::new();
-    let digest = HashAlgorithm::Sha256.digest(MESSAGE);
-    let policy = |components: usize| format!(r#","tsaPolicyOID":"{}""#, vec!["1"; components].join("."));
-    for (body, expected) in [
-        (json(&digest, &" ".repeat(MAX_JSON)), "the timestamp request is larger than 1024 bytes"),
-        (json(&digest[1..], ""), "Message digest has incorrect length for specified algorithm"),
-        (json(&digest, "").replace("sha256", "sha1"), "Weak hash algorithm in timestamp request"),
-        (json(&digest, &policy(129)), "object identifier with more than 128 components in timestamp request"),
-    ] {
-        assert_eq!(instance.post("application/json", body).await.refusal(), (400, expected.to_owned()));
-    }
-    for body in [
-        "{}".to_owned(),
-        "[]".to_owned(),
-        json(&digest, &policy(128)),
-        json(&digest, r#","nonce":-1"#),
-        json(&digest, r#","tsaPolicyOID":"policy""#),
-        json(&digest, "").replace("artifactHash\":\"", "artifactHash\":\"!"),
-    ] {
-        let (status, message) = instance.post("application/json", body.clone()).await.refusal();
-        assert_eq!(status, 400);
-        assert!(message.starts_with("Error parsing timestamp request"), "{body}: {message}");
-    }
-}
-
-#[tokio::test]
-async fn a_der_request_is_bounded() {
-    let (status, message) = Instance::new().post(QUERY, vec![0x30; MAX_DER + 1]).await.refusal();
-    assert_eq!((status, message.as_str()), (400, "the timestamp request is larger than 16384 bytes"));
-}
-
-#[tokio::test]
-async fn the_media_type_decides_between_415_and_400() {
-    let instance = Instance::new();
-    let body = || sha256().to_der().unwrap();
-    for (media_type, status) in [
-        ("application/timestamp-query", 200),
-        ("Application/Timestamp-Query; x=y", 200),
-        ("application/octet-stream", 400),
-        ("application/json", 400),
-        ("text/plain", 415),
-        ("application", 415),
-        ("application/", 415),
-        ("", 415),
-    ] {
-        let answer = instance.post(media_type, body()).await;
-        assert_eq!(answer.parts.status.as_u16(), status, "{media_type}");
-    }
-    let untyped = http::Request::post("/api/v1/timestamp").body(body().into()).unwrap();
-    assert_eq!(instance.ask(untyped).await.refusal().0, 415);
 }
 
 #[tokio::test]
 async fn the_chain_is_served_leaf_first() {
     let instance = Instance::new();
-    for path in ["/api/v1/timestamp/certchain", "//api/v1/timestamp/certchain"] {
-        let answer = instance.ask(http::Request::get(path).body(String::new().into()).unwrap()).await;
-        assert_eq!(answer.header(CONTENT_TYPE), "application/pem-certificate-chain");
-        let chain = Certificate::chain_from_pem(std::str::from_utf8(&answer.body).unwrap()).unwrap();
-        assert_eq!(chain, instance.authority.chain());
-    }
-    let request = http::Request::builder().method(Method::GET).uri("/api/v1/timestamp");
-    assert_eq!(instance.ask(request.body(String::new().into()).unwrap()).await.refusal().0, 405);
+    let request = http::Request::get("/api/v1/timestamp/certchain").body(String::new().into()).unwrap();
+    let answer = instance.ask(request).await;
+    assert_eq!(answer.header(CONTENT_TYPE), "application/pem-certificate-chain");
+    let chain = Certificate::chain_from_pem(std::str::from_utf8(&answer.body).unwrap()).unwrap();
+    assert_eq!(chain, instance.authority.chain());
 }
 
 #[tokio::test]
@@ -415,7 +335,8 @@ async fn nothing_is_signed_after_the_chain_has_expired() {
     instance.clock.set(instance.authority.chain()[0].not_after());
     instance.granted(&sha256()).await;
     instance.clock.advance(Duration::from_secs(1));
-    assert_eq!(instance.post(QUERY, sha256().to_der().unwrap()).await.refusal().0, 500);
+    let (status, why) = instance.post(QUERY, sha256().to_der().unwrap()).await.refusal();
+    assert_eq!((status, why.contains("renew it")), (503, true), "{why}");
 }
 
 #[tokio::test]

@@ -1,0 +1,7 @@
+//! libFuzzer's door to [`chancery_ca_fuzz::timestamp_json`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    chancery_ca_fuzz::timestamp_json(data);
+});
