@@ -12,7 +12,7 @@ const PIECE: usize = 256 * 1024;
 
 /// Why a text is no digest.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a digest; write sha256:, sha384: or sha512: and its lower-case hex digits")]
+#[error("`{0}` is not a digest; write sha256:, sha384: or sha512: and its hex digits")]
 pub struct DigestParseError(String);
 
 /// An artifact by its digests; there is at least one.
@@ -22,13 +22,12 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Parses `sha256:<hex>` (also sha384 and sha512).
+    /// Parses `sha256:<hex>` (also sha384 and sha512), in either case.
     pub fn parse_digest(text: &str) -> Result<Self, DigestParseError> {
         let parsed = text.split_once(':').and_then(|(name, value)| {
-            let algorithm = HashAlgorithm::from_name(name)?;
+            let algorithm = HashAlgorithm::from_name(&name.to_ascii_lowercase())?;
             let digest = hex::decode(value).ok()?;
-            let canonical = digest.len() == algorithm.len() && hex::encode(&digest) == value;
-            canonical.then_some((algorithm, digest))
+            (digest.len() == algorithm.len()).then_some((algorithm, digest))
         });
         let digest = parsed.ok_or_else(|| DigestParseError(text.chars().take(200).collect()))?;
         Ok(Self { digests: vec![digest] })
@@ -36,7 +35,8 @@ impl Artifact {
 
     /// Whether `text` means a digest and not a file's name.
     pub fn looks_like_digest(text: &str) -> bool {
-        text.split_once(':').is_some_and(|(name, _)| HashAlgorithm::from_name(name).is_some())
+        text.split_once(':')
+            .is_some_and(|(name, _)| HashAlgorithm::from_name(&name.to_ascii_lowercase()).is_some())
     }
 
     /// Hashes all of `source` with SHA-256 and `more`. `progress` is told the bytes read so far.
@@ -101,10 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_must_be_canonical() {
+    fn a_digest_is_read_in_either_case_and_whole() {
         let hex = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
-        assert_eq!(Artifact::parse_digest(&format!("sha256:{hex}")).unwrap().name(), format!("sha256:{hex}"));
-        for bad in [hex, "sha256:", "sha256:00", "md5:00", &format!("sha256:{}", hex.to_uppercase())] {
+        let name = format!("sha256:{hex}");
+        for text in [name.clone(), name.to_uppercase(), format!("sha256:{}", hex.to_uppercase())] {
+            assert!(Artifact::looks_like_digest(&text), "{text}");
+            assert_eq!(Artifact::parse_digest(&text).unwrap().name(), name);
+        }
+        for bad in [hex, "sha256:", "sha256:00", "md5:00", &format!("sha256:{hex} ")] {
             assert!(Artifact::parse_digest(bad).is_err(), "{bad}");
         }
     }

@@ -7,8 +7,10 @@
 pub mod wire;
 
 use chancery_tlog::certificate::{Certificate, CertificateError};
+use chancery_tlog::escape::{Form, inert};
 use chancery_tlog::key::HashAlgorithm;
 use chancery_tlog::merkle::Hash;
+use chancery_tlog::protojson::Message;
 
 use crate::dsse::{Envelope, EnvelopeError};
 use wire::Base64;
@@ -169,18 +171,22 @@ impl Bundle {
         if json.len() > MAX_BUNDLE {
             return Err(BundleError::TooLarge);
         }
-        let wire: wire::Bundle = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
+        let Message::<wire::Bundle>(wire) =
+            serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
+        if wire.media_type.is_empty() {
+            return Err(BundleError::Json("it has no `mediaType`".to_owned()));
+        }
         let version = Version::from_media_type(&wire.media_type)
             .ok_or_else(|| BundleError::Version(wire.media_type.chars().take(100).collect()))?;
         let material = wire.verification_material;
         let signer = signing_material(&material, version)?;
         let content = content(wire.message_signature, wire.dsse_envelope)?;
-        let entries = log_entries(material.tlog_entries.unwrap_or_default(), version)?;
+        let entries = log_entries(material.tlog_entries, version)?;
         let timestamps = timestamps(material.timestamp_verification_data.unwrap_or_default())?;
         Ok(Self { version, signer, entries, timestamps, content })
     }
 
-    /// The JSON of a bundle of version 0.3.
+    /// The JSON of a bundle of version 0.3, fit for a terminal: a checkpoint of a stranger may hold any character.
     #[expect(clippy::missing_panics_doc, reason = "structures with text keys always serialise")]
     pub fn to_json(&self) -> String {
         let (certificate, public_key) = match &self.signer {
@@ -198,7 +204,7 @@ impl Bundle {
                 certificate,
                 x509_certificate_chain: None,
                 public_key,
-                tlog_entries: Some(self.entries.iter().map(LogEntry::to_wire).collect()),
+                tlog_entries: self.entries.iter().map(LogEntry::to_wire).collect(),
                 timestamp_verification_data: (!self.timestamps.is_empty()).then(|| {
                     wire::TimestampVerificationData {
                         rfc3161_timestamps: timestamps
@@ -210,7 +216,8 @@ impl Bundle {
             message_signature,
             dsse_envelope,
         };
-        serde_json::to_string(&wire).expect("a bundle has string keys only, so it serialises")
+        let json = serde_json::to_string(&wire).expect("a bundle has string keys only, so it serialises");
+        inert(&json, Form::Json).into_owned()
     }
 
     /// The signature, in whichever content.
@@ -235,7 +242,7 @@ impl MessageSignature {
 impl LogEntry {
     /// Parses one `TransparencyLogEntry`, as Rekor v2 answers.
     pub fn parse(json: &[u8]) -> Result<Self, BundleError> {
-        let wire: wire::TransparencyLogEntry =
+        let Message::<wire::TransparencyLogEntry>(wire) =
             serde_json::from_slice(json).map_err(|error| BundleError::Json(error.to_string()))?;
         log_entry(wire, Version::V0_3)
     }

@@ -1,9 +1,11 @@
 //! The command line: what a person or a CI job says, and what they are told.
 //!
-//! Data goes to stdout, talk to stderr. Exit codes: 0 done or verified, 1 not verified, 2 could not run.
+//! Data goes to stdout, talk to stderr. Exit codes: 0 done or verified, 1 not verified, 2 could not run (and nothing was
+//! logged), 3 a log has the signature or may have it, but there is no verified bundle where it was wanted.
 
 mod arguments;
 mod console;
+mod output;
 mod signing;
 mod trust;
 mod verification;
@@ -12,10 +14,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chancery_tlog::clock::{Clock, SystemClock};
+use chancery_tlog::escape;
 use clap::Parser as _;
 
 use arguments::{Arguments, Command};
 use console::Console;
+
+/// Exit code if a signature is logged, or may be, and the run did not end well.
+const LOGGED: u8 = 3;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
@@ -36,6 +42,11 @@ impl Failure {
         Self { message: error.to_string(), hint: None, code: 1 }
     }
 
+    /// The signature is logged, or may be, and the run did not end well.
+    fn logged(error: impl ToString) -> Self {
+        Self { message: error.to_string(), hint: None, code: LOGGED }
+    }
+
     /// Adds what to do next.
     fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -47,8 +58,11 @@ pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {
-            // Help and version are answers, everything else is a mistake. A closed pipe is nobody's failure.
-            let _ = message.print();
+            // A message quotes arguments, line breaks and all. Where only the escaped ones are right, nothing is quoted.
+            let visible = Arguments::try_parse_from(escape::arguments(std::env::args_os()));
+            let message = visible.err().filter(|same| same.kind() == message.kind()).unwrap_or(message);
+            Console::usage(&message);
+            // Help and version are answers, everything else is a mistake.
             return ExitCode::from(if message.use_stderr() { 2 } else { 0 });
         }
     };

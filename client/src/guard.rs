@@ -65,7 +65,21 @@ pub enum HttpError {
         host: String,
         /// Why, innermost reason last.
         reason: String,
+        /// Whether some attempt may have reached the server, which may have done what was asked.
+        may_have_arrived: bool,
     },
+}
+
+impl HttpError {
+    /// Whether the server may have done what was asked, although its answer did not come or cannot be read.
+    pub const fn may_have_arrived(&self) -> bool {
+        match self {
+            // A server that redirects has not done it.
+            Self::NotListed(_) | Self::Redirect(_) => false,
+            Self::TooLarge(_) => true,
+            Self::Network { may_have_arrived, .. } => *may_have_arrived,
+        }
+    }
 }
 
 /// What a host is contacted for.
@@ -153,9 +167,17 @@ pub struct Answer {
     pub location: Option<String>,
     /// Body.
     pub body: Vec<u8>,
+    /// Whether an earlier attempt at the request may have reached the server too, and its answer was lost.
+    pub after_loss: bool,
 }
 
 impl Answer {
+    /// Whether the server has certainly not done what was asked.
+    pub const fn is_refusal(&self) -> bool {
+        // 503 and 429 say that the server did not begin; other errors of servers and gateways do not tell.
+        !self.after_loss && matches!(self.status, 400..=499 | 503)
+    }
+
     /// What the server says about a failure: the `message` of a JSON answer, or the start of its text.
     pub fn explain(&self) -> String {
         let message = serde_json::from_slice::<serde_json::Value>(&self.body)
@@ -209,17 +231,24 @@ impl Guard {
     /// Sends a request to a listed host. Repeats it while the server is overloaded or unreachable.
     pub async fn send(&self, request: Request) -> Result<Answer, HttpError> {
         let mut planned = Duration::from_millis(500);
+        let mut lost = false;
         for _ in 1..ATTEMPTS {
             let asked = match self.send_once(&request).await {
-                Ok((answer, retry_after)) if is_overload(answer.status) => retry_after,
-                Err(HttpError::Network { .. }) => None,
-                done => return done.map(|(answer, _)| answer),
+                Ok((answer, retry_after)) if is_overload(answer.status) => {
+                    lost |= !answer.is_refusal();
+                    retry_after
+                }
+                Err(HttpError::Network { may_have_arrived, .. }) => {
+                    lost |= may_have_arrived;
+                    None
+                }
+                done => return after(lost, done),
             };
             let wait = wait(planned, asked);
             tokio::time::sleep(wait).await;
             planned = wait * 2;
         }
-        self.send_once(&request).await.map(|(answer, _)| answer)
+        after(lost, self.send_once(&request).await)
     }
 
     async fn send_once(&self, request: &Request) -> Result<(Answer, Option<Duration>), HttpError> {
@@ -227,7 +256,9 @@ impl Guard {
         self.record(&host)?;
         let network = |error: reqwest::Error| HttpError::Network {
             host: host.clone(),
-            reason: reason(&error.without_url()),
+            may_have_arrived: !error.is_connect(),
+            reason: reason(&error.without_url())
+                + &unused_proxy(&request.url, |name| std::env::var(name).ok()),
         };
         let mut builder = self.client.request(request.method.clone(), request.url.clone());
         if let Some(token) = &request.bearer {
@@ -253,7 +284,7 @@ impl Guard {
             body.extend_from_slice(&piece);
         }
         let retry_after = retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-        Ok((Answer { status: status.as_u16(), location, body }, retry_after))
+        Ok((Answer { status: status.as_u16(), location, body, after_loss: false }, retry_after))
     }
 
     fn record(&self, host: &str) -> Result<(), HttpError> {
@@ -272,6 +303,24 @@ pub fn join(base: &Url, path: &str) -> Url {
     url.set_query(None);
     url.set_fragment(None);
     url
+}
+
+/// Words on a proxy of the environment that other programs would go through, and this one does not: it contacts the hosts
+/// that it lists, and no other.
+fn unused_proxy(url: &Url, variable: impl Fn(&str) -> Option<String>) -> String {
+    let names: &[&str] = match url.scheme() {
+        "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+        _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    let set = names.iter().find(|name| variable(name).is_some_and(|value| !value.is_empty()));
+    match set {
+        Some(name) if !is_loopback(url) => {
+            format!(
+                "; the proxy in {name} is not used: this program contacts the hosts that it lists directly"
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 /// Whether a URL's host is this machine, by its spelling: names are not resolved.
@@ -310,6 +359,21 @@ fn is_public(url: &Url) -> bool {
 fn origin(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+/// The outcome of the last attempt, with what earlier ones leave open.
+fn after(lost: bool, outcome: Result<(Answer, Option<Duration>), HttpError>) -> Result<Answer, HttpError> {
+    match outcome {
+        Ok((answer, _)) => Ok(Answer { after_loss: lost, ..answer }),
+        Err(HttpError::Network { host, reason, may_have_arrived }) => {
+            Err(HttpError::Network { host, reason, may_have_arrived: may_have_arrived || lost })
+        }
+        Err(error @ (HttpError::Redirect(_) | HttpError::NotListed(_))) if lost => {
+            let (host, reason) = ("after a lost answer".to_owned(), error.to_string());
+            Err(HttpError::Network { host, reason, may_have_arrived: true })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// How long to wait before the next attempt: what the server asks for, else what is planned. Capped before anybody

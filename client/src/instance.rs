@@ -6,10 +6,10 @@
 mod services;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use chancery_tlog::clock::Timestamp;
+use chancery_tlog::files;
 use chancery_tlog::merkle::Hash;
 use chancery_tlog::trust::{ClientTrustConfig, Keyring, SigningConfig, TrustError};
 use serde::{Deserialize, Serialize};
@@ -173,7 +173,7 @@ impl Instance {
         let path = folder.join(FILE);
         let failed = |action, error| InstanceError::File { action, path: path.clone(), error };
         fs::create_dir_all(folder).map_err(|error| failed("make the folder of", error))?;
-        write_whole(&path, &json).map_err(|error| failed("write", error))?;
+        files::write(&path, &json).map_err(|error| failed("write", error))?;
         Ok(path)
     }
 
@@ -184,7 +184,7 @@ impl Instance {
 
     /// Refuses any fingerprint but `expected` (hex, an optional `sha256:` in front).
     pub fn expect_fingerprint(&self, expected: &str) -> Result<(), InstanceError> {
-        let expected = expected.trim().trim_start_matches("sha256:").to_ascii_lowercase();
+        let expected = expected.trim().to_ascii_lowercase().trim_start_matches("sha256:").to_owned();
         let found = self.fingerprint();
         if expected == found { Ok(()) } else { Err(InstanceError::Fingerprint { expected, found }) }
     }
@@ -203,21 +203,6 @@ impl Instance {
     pub fn services(&self, now: Timestamp) -> Result<Services, InstanceError> {
         Services::choose(&self.signing, now)
     }
-}
-
-/// Writes a file as a whole or not at all.
-pub fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    let written = fs::File::create(&new)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&new);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! inside of a bundle.
 //!
 //! What this crate is not: it serves nothing, stores nothing but the pinned instance, and links no engine
-//! (`chancery-tlog` comes without its features).
+//! (of `chancery-tlog`'s features it has `files` alone).
 
 pub mod artifact;
 pub mod bundle;

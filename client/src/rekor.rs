@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::bundle::{BundleError, InclusionProof, LogEntry, MAX_PROOF};
 use crate::dsse::Envelope;
-use crate::guard::{Guard, HttpError, Request, join};
+use crate::guard::{Answer, Guard, HttpError, Request, join};
 
 /// Path of the entries.
 const ENTRIES: &str = "/api/v1/log/entries";
@@ -25,13 +25,16 @@ pub enum RekorError {
     /// The request could not be sent.
     #[error("the transparency log: {0}")]
     Http(#[from] HttpError),
-    /// It refused.
+    /// It refused: it has certainly not taken the entry.
     #[error("the transparency log refused: {0}")]
     Refused(String),
+    /// It failed, and does not say whether it took the entry.
+    #[error("the transparency log failed: {0}")]
+    Failed(String),
     /// Its answer makes no sense.
     #[error("the transparency log's answer: {0}")]
     Answer(&'static str),
-    /// It has the entry, and does not hand it out (Rekor v2).
+    /// It has the entry, and does not hand it out.
     #[error(
         "the transparency log has this entry already and does not hand it out ({0}): an answer was lost on its way; \
          sign again, which makes a new signature"
@@ -40,6 +43,22 @@ pub enum RekorError {
     /// Its answer is no entry of Rekor v2.
     #[error("the transparency log's answer: {0}")]
     Entry(BundleError),
+}
+
+impl RekorError {
+    /// The error for an answer that has no entry.
+    pub(crate) fn of(answer: &Answer) -> Self {
+        if answer.is_refusal() { Self::Refused(answer.explain()) } else { Self::Failed(answer.explain()) }
+    }
+
+    /// Whether the log may have taken the entry all the same.
+    pub const fn may_be_logged(&self) -> bool {
+        match self {
+            Self::Refused(_) => false,
+            Self::Http(error) => error.may_have_arrived(),
+            Self::Failed(_) | Self::Answer(_) | Self::Exists(_) | Self::Entry(_) => true,
+        }
+    }
 }
 
 /// An entry to be logged.
@@ -79,16 +98,24 @@ impl ProposedEntry {
 
 /// Logs an entry. If the log has it already, it answers where, and that entry is taken.
 pub async fn add(guard: &Guard, log: &Url, entry: &ProposedEntry) -> Result<LogEntry, RekorError> {
-    let mut answer = guard.send(Request::post(join(log, ENTRIES), &entry.0)).await?;
-    if answer.status == 409 {
-        let id = answer.location.as_deref().and_then(|location| location.rsplit('/').next());
-        let id = id.filter(|id| is_entry_id(id)).ok_or(RekorError::Answer("409 without a location"))?;
-        answer = guard.send(Request::get(join(log, &format!("{ENTRIES}/{id}")))).await?;
+    let answer = guard.send(Request::post(join(log, ENTRIES), &entry.0)).await?;
+    match answer.status {
+        200 | 201 => parse_answer(&answer.body),
+        409 => existing(guard, log, &answer).await,
+        _ => Err(RekorError::of(&answer)),
     }
-    if !matches!(answer.status, 200 | 201) {
-        return Err(RekorError::Refused(answer.explain()));
+}
+
+/// The entry that a log has already.
+async fn existing(guard: &Guard, log: &Url, conflict: &Answer) -> Result<LogEntry, RekorError> {
+    let id = conflict.location.as_deref().and_then(|location| location.rsplit('/').next());
+    let id = id.filter(|id| is_entry_id(id)).ok_or(RekorError::Answer("409 without a location"))?;
+    let read = guard.send(Request::get(join(log, &format!("{ENTRIES}/{id}")))).await;
+    let read = read.map_err(|error| RekorError::Exists(error.to_string()))?;
+    match read.status {
+        200 => parse_answer(&read.body),
+        _ => Err(RekorError::Exists(read.explain())),
     }
-    parse_answer(&answer.body)
 }
 
 #[derive(Deserialize)]

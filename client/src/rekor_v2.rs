@@ -45,7 +45,7 @@ pub async fn add(guard: &Guard, log: &Url, request: &HashedRekordRequest) -> Res
     match answer.status {
         200 | 201 => LogEntry::parse(&answer.body).map_err(RekorError::Entry),
         409 => Err(RekorError::Exists(answer.explain())),
-        _ => Err(RekorError::Refused(answer.explain())),
+        _ => Err(RekorError::of(&answer)),
     }
 }
 

@@ -2,30 +2,35 @@
 //! it verifies.
 //!
 //! Nothing that a service answers is believed. The certificate is checked against the pinned root before the key
-//! signs anything, each timestamp before a log entry stands for good, and a bundle is handed out only after the
-//! verifier that everybody uses has accepted it.
+//! signs anything. Everything else that a verifier will judge, but the log entries themselves, is verified before the
+//! first log sees the signature, since an entry cannot be taken back.
+//!
+//! Invariant: a [`SigningError`] means that no log has the signature. As soon as one has it, or may have it, the bundle
+//! is in a [`Signed`] as far as it goes, with the [`Flaw`] that it may have: no failure after that loses it.
+
+use std::fmt;
 
 use chancery_tlog::certificate::Certificate;
-use chancery_tlog::clock::Clock;
+use chancery_tlog::clock::{Clock, FixedClock};
 use chancery_tlog::fulcio;
 use chancery_tlog::key::HashAlgorithm;
+use chancery_tlog::trust::{Keyring, Listed};
 
 use crate::artifact::Artifact;
-use crate::bundle::{Bundle, Content, MessageSignature, SigningMaterial, Version};
+use crate::bundle::{Bundle, Content, LogEntry, MessageSignature, SigningMaterial, Version};
 use crate::dsse::{self, Envelope};
 use crate::ephemeral::{EphemeralKey, EphemeralKeyError};
 use crate::fulcio::{FulcioError, request_certificate};
 use crate::guard::Guard;
 use crate::identity_token::IdentityToken;
-use crate::instance::{Dialect, Instance, InstanceError, Services};
+use crate::instance::{Dialect, Instance, InstanceError, LogService, Services};
 use crate::rekor::{self, ProposedEntry, RekorError};
 use crate::rekor_v2::{self, HashedRekordRequest};
-use crate::slsa::Provenance;
 use crate::statement::{Statement, StatementError};
 use crate::timestamp::{self, TimestampingError};
-use crate::verify::{self, Identity, NameRule, Policy, Report};
+use crate::verify::{self, Claim, Identity, NameRule, Policy, Report};
 
-/// Why nothing was signed, or what was signed is not handed out.
+/// Why nothing was signed, or nothing was logged of what was signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
     /// The instance.
@@ -37,7 +42,7 @@ pub enum SigningError {
     /// A timestamp authority.
     #[error(transparent)]
     Timestamp(#[from] TimestampingError),
-    /// A log.
+    /// A log, which has certainly not taken the entry.
     #[error(transparent)]
     Rekor(#[from] RekorError),
     /// The key.
@@ -49,20 +54,76 @@ pub enum SigningError {
     /// The certificate is not what it should be; nothing was signed.
     #[error("the certificate that came back is not used: {0}")]
     Certificate(String),
-    /// The statement says something else than the certificate; nothing was signed.
-    #[error("the provenance would name builder `{stated}`, but the certificate is for `{certified}`")]
-    Builder {
-        /// In the provenance.
-        stated: String,
-        /// In the certificate.
-        certified: String,
-    },
     /// The artifact has no SHA-256 digest.
     #[error("signing needs the artifact's SHA-256")]
     NoSha256,
-    /// What was made does not verify.
-    #[error("the bundle that was made does not verify, so it is not handed out: {0}")]
-    Unverifiable(String),
+    /// A verifier would refuse the bundle, whatever the logs answer.
+    #[error("the bundle would not verify, so nothing was logged: {0}")]
+    Unverifiable(Refusals),
+}
+
+/// A signature that a log has, or may have.
+#[derive(Debug)]
+#[must_use = "a log entry cannot be taken back: keep the bundle, whatever is wrong with it"]
+pub struct Signed {
+    /// The bundle, with the log entries that there are.
+    pub bundle: Bundle,
+    /// When it was signed (RFC 3339), if the bundle is complete and verifies.
+    pub outcome: Result<Option<String>, Flaw>,
+}
+
+/// What is wrong with a signature that a log has, or may have.
+#[derive(Debug, thiserror::Error)]
+pub enum Flaw {
+    /// The first log does not say whether it took the signature.
+    #[error("the signature may be logged: {} did not answer understandably: {error}", log.url)]
+    Unknown {
+        /// The log.
+        log: LogService,
+        /// What came instead of an answer.
+        error: RekorError,
+    },
+    /// A log took the signature, and a further one did not, or does not say so.
+    #[error("the signature is logged in {logged} of {wanted} logs, but not in {}: {error}", log.url)]
+    Incomplete {
+        /// How many logs have it.
+        logged: usize,
+        /// How many should have it.
+        wanted: usize,
+        /// The log that failed.
+        log: LogService,
+        /// How.
+        error: RekorError,
+    },
+    /// The logs took it, and a verifier would refuse what they answered.
+    #[error("the signature is logged, but its bundle does not verify: {0}")]
+    Unverifiable(Refusals),
+}
+
+/// Why a verifier refuses a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusals(Vec<(Option<Claim>, String)>);
+
+impl Refusals {
+    fn of(report: &Report) -> Self {
+        Self(report.refusals().map(|(claim, why)| (Some(claim), why.to_owned())).collect())
+    }
+
+    /// Whether this claim is refused.
+    pub fn has(&self, claim: Claim) -> bool {
+        self.0.iter().any(|(refused, _)| *refused == Some(claim))
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (claim, why)) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            let title = claim.map(|claim| format!("{}: ", claim.title())).unwrap_or_default();
+            write!(f, "{separator}{title}{why}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A signer with its certificate, good for the certificate's few minutes.
@@ -100,61 +161,133 @@ impl<'a> Session<'a> {
         Identity::of(&self.certificate)
     }
 
-    /// Signs a statement.
-    pub async fn attest(&self, statement: &Statement) -> Result<Bundle, SigningError> {
-        self.check_builder(statement)?;
+    /// Signs a statement about `artifacts`.
+    pub async fn attest(
+        &self,
+        statement: &Statement,
+        artifacts: &[Artifact],
+    ) -> Result<Signed, SigningError> {
         let payload = statement.encode()?;
         let digest = HashAlgorithm::Sha256.digest(&dsse::pae(dsse::IN_TOTO, &payload));
         let signature = self.key.sign_digest(&digest)?;
-        self.bundle(Content::Envelope(Envelope::new(dsse::IN_TOTO, payload, signature)), &digest).await
+        let content = Content::Envelope(Envelope::new(dsse::IN_TOTO, payload, signature));
+        self.complete(content, &digest, artifacts).await
     }
 
     /// Signs an artifact.
-    pub async fn sign(&self, artifact: &Artifact) -> Result<Bundle, SigningError> {
+    pub async fn sign(&self, artifact: &Artifact) -> Result<Signed, SigningError> {
         let digest = artifact.digest(HashAlgorithm::Sha256).ok_or(SigningError::NoSha256)?;
         let signature = self.key.sign_digest(digest)?;
         let named = Some((HashAlgorithm::Sha256, digest.to_vec()));
-        self.bundle(Content::Message(MessageSignature { digest: named, signature }), digest).await
+        let content = Content::Message(MessageSignature { digest: named, signature });
+        self.complete(content, digest, std::slice::from_ref(artifact)).await
     }
 
-    /// Verifies a bundle that this session made as everybody would, for one of its artifacts; what that found.
-    pub fn check(&self, bundle: &Bundle, artifact: &Artifact) -> Result<Report, SigningError> {
-        let mut policy = Policy::identity(NameRule::Exact(self.name.clone()), &self.issuer);
-        if matches!(bundle.content, Content::Envelope(_)) {
-            policy = policy.with_builder(&self.name);
+    /// Timestamps, the check of all that logs have no part in, log entries, and the check of all.
+    async fn complete(
+        &self,
+        content: Content,
+        digest: &[u8],
+        artifacts: &[Artifact],
+    ) -> Result<Signed, SigningError> {
+        let mut bundle = self.stamped(content).await?;
+        if self.services.logs.is_empty() {
+            let outcome = self.check(&bundle, artifacts, &self.instance.trust, self.clock);
+            return Ok(Signed { outcome: Ok(outcome.map_err(SigningError::Unverifiable)?), bundle });
         }
-        let report = verify::verify(bundle, artifact, Some(&self.instance.trust), &policy, self.clock);
-        if report.verified {
-            return Ok(report);
-        }
-        let refusals: Vec<String> =
-            report.refusals().map(|(claim, why)| format!("{}: {why}", claim.title())).collect();
-        Err(SigningError::Unverifiable(refusals.join("; ")))
+        self.check_unlogged(&bundle, artifacts).map_err(SigningError::Unverifiable)?;
+        let outcome = match self.log(&mut bundle, digest).await? {
+            Some(flaw) => Err(flaw),
+            None => {
+                self.check(&bundle, artifacts, &self.instance.trust, self.clock).map_err(Flaw::Unverifiable)
+            }
+        };
+        Ok(Signed { bundle, outcome })
     }
 
-    /// Timestamps first: a log entry cannot be taken back.
-    async fn bundle(&self, content: Content, digest: &[u8]) -> Result<Bundle, SigningError> {
+    /// The bundle without log entries.
+    async fn stamped(&self, content: Content) -> Result<Bundle, SigningError> {
         let signer = SigningMaterial::Certificate(Box::new(self.certificate.clone()));
         let (entries, timestamps) = (Vec::new(), Vec::new());
         let mut bundle = Bundle { version: Version::V0_3, signer, entries, timestamps, content };
         for authority in &self.services.timestamp_authorities {
-            let stamp = timestamp::stamp(self.guard, authority, bundle.signature(), &self.instance.trust);
+            let (signature, trust) = (bundle.signature(), &self.instance.trust);
+            let stamp = timestamp::stamp(self.guard, authority, signature, &self.certificate, trust);
             bundle.timestamps.push(stamp.await?);
         }
-        for log in &self.services.logs {
-            let entry = match log.dialect {
-                Dialect::RekorV1 => {
-                    let proposed = self.proposed(&bundle.content, digest);
-                    rekor::add(self.guard, &log.url, &proposed).await?
-                }
-                Dialect::RekorV2 => {
-                    let request = HashedRekordRequest::new(digest, bundle.signature(), &self.certificate);
-                    rekor_v2::add(self.guard, &log.url, &request).await?
-                }
-            };
-            bundle.entries.push(entry);
-        }
         Ok(bundle)
+    }
+
+    /// Verifies a bundle that no log has seen for everything that its entries will not change.
+    fn check_unlogged(&self, bundle: &Bundle, artifacts: &[Artifact]) -> Result<(), Refusals> {
+        let mut trust = Keyring { logs: Listed::default(), ..self.instance.trust.clone() };
+        if bundle.timestamps.is_empty() {
+            // The log will say when. Until then the certificate is judged at the start of its life, as when it came.
+            trust.timestamp_authorities = Listed::default();
+        }
+        let clock = FixedClock::new(self.certificate.not_before());
+        self.check(bundle, artifacts, &trust, &clock).map(drop)
+    }
+
+    /// Verifies a bundle that this session made as everyone would, as it will be read; when it was signed.
+    fn check(
+        &self,
+        bundle: &Bundle,
+        artifacts: &[Artifact],
+        trust: &Keyring,
+        clock: &dyn Clock,
+    ) -> Result<Option<String>, Refusals> {
+        let mut policy = Policy::identity(NameRule::Exact(self.name.clone()), &self.issuer);
+        if matches!(bundle.content, Content::Envelope(_)) {
+            policy = policy.with_builder(&self.name);
+        }
+        let read = Bundle::parse(bundle.to_json().as_bytes());
+        let read = read.map_err(|error| Refusals(vec![(None, error.to_string())]))?;
+        let mut signed_at = None;
+        for artifact in artifacts {
+            let report = verify::verify(&read, artifact, Some(trust), &policy, clock);
+            if !report.verified {
+                return Err(Refusals::of(&report));
+            }
+            signed_at = report.signed_at;
+        }
+        Ok(signed_at)
+    }
+
+    /// Adds the entries of all logs.
+    ///
+    /// # Errors
+    /// The first log has certainly not taken the signature. Any later failure is a flaw of what is logged.
+    async fn log(&self, bundle: &mut Bundle, digest: &[u8]) -> Result<Option<Flaw>, RekorError> {
+        for log in &self.services.logs {
+            let (log, error) = match self.add(log, bundle, digest).await {
+                Ok(entry) => {
+                    bundle.entries.push(entry);
+                    continue;
+                }
+                Err(error) => (log.clone(), error),
+            };
+            let (logged, wanted) = (bundle.entries.len(), self.services.logs.len());
+            return match logged {
+                0 if !error.may_be_logged() => Err(error),
+                0 => Ok(Some(Flaw::Unknown { log, error })),
+                _ => Ok(Some(Flaw::Incomplete { logged, wanted, log, error })),
+            };
+        }
+        Ok(None)
+    }
+
+    async fn add(&self, log: &LogService, bundle: &Bundle, digest: &[u8]) -> Result<LogEntry, RekorError> {
+        match log.dialect {
+            Dialect::RekorV1 => {
+                let proposed = self.proposed(&bundle.content, digest);
+                rekor::add(self.guard, &log.url, &proposed).await
+            }
+            Dialect::RekorV2 => {
+                let request = HashedRekordRequest::new(digest, bundle.signature(), &self.certificate);
+                rekor_v2::add(self.guard, &log.url, &request).await
+            }
+        }
     }
 
     /// What a Rekor v1 log gets: the artifact's digest with its signature, or the envelope.
@@ -164,16 +297,6 @@ impl<'a> Session<'a> {
                 ProposedEntry::hashedrekord(digest, &message.signature, &self.certificate)
             }
             Content::Envelope(envelope) => ProposedEntry::dsse(envelope, &self.certificate),
-        }
-    }
-
-    /// A builder id is the certificate's name, or the pair would mean nothing to a verifier.
-    fn check_builder(&self, statement: &Statement) -> Result<(), SigningError> {
-        match Provenance::read(statement) {
-            Ok(Some(provenance)) if provenance.builder != self.name => {
-                Err(SigningError::Builder { stated: provenance.builder, certified: self.name.clone() })
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -4,17 +4,27 @@
 //! What is written matches `actions/attest` member by member, so that whatever reads GitHub's attestations reads
 //! these. Made inside of the build's own job it is evidence for SLSA Build L2 at most, see DESIGN.md.
 
+mod dependency;
+mod facts;
+
 use serde_json::{Value, json};
 
 use crate::identity_token::Claims;
 use crate::statement::Statement;
 
+pub use self::facts::{Fact, FactKind};
+
 /// Predicate type of provenance 1.0, 1.1 and 1.2.
 pub const PROVENANCE_V1: &str = "https://slsa.dev/provenance/v1";
 /// Predicate type of provenance 0.2.
 pub const PROVENANCE_V0_2: &str = "https://slsa.dev/provenance/v0.2";
+/// How the predicate types of all versions of provenance begin.
+const PROVENANCE: &str = "https://slsa.dev/provenance/";
 /// The build type that [`workflow_provenance`] writes.
 pub const GITHUB_WORKFLOW: &str = "https://actions.github.io/buildtypes/workflow/v1";
+
+/// How the build types of slsa-github-generator begin, which write provenance 0.2.
+const GENERATOR: &str = "https://github.com/slsa-framework/slsa-github-generator";
 
 /// Why provenance cannot be made or read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,27 +85,26 @@ pub fn workflow_provenance(claims: &Claims, server: &str) -> Result<Value, Prove
     }))
 }
 
-/// What provenance says about a build, as far as expectations can be held against it.
+/// What provenance states about a build, as far as expectations can be held against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// Builder id.
     pub builder: String,
     /// Build type.
     pub build_type: String,
-    /// Repository, without `git+` and ref; `None` for build types that this program cannot read a source from.
-    pub source: Option<String>,
-    /// Git ref.
-    pub source_ref: Option<String>,
-    /// Commit.
-    pub source_digest: Option<String>,
-    /// Run.
-    pub invocation: Option<String>,
+    /// Facts of which a certificate of the same job states its own. Without a source for build types that
+    /// this program cannot read one from.
+    pub facts: Vec<Fact>,
+    /// Whether the build type defines the facts as those of the job's token, and with that of the
+    /// certificate.
+    pub repeats_certificate: bool,
     /// External parameters that the build type does not define.
     pub unknown_parameters: Vec<String>,
 }
 
 impl Provenance {
-    /// Reads a statement; `None` if its predicate is not SLSA provenance.
+    /// Reads a statement; `None` if its predicate is not SLSA provenance of a version that is read
+    /// ([`is_unread`]).
     pub fn read(statement: &Statement) -> Result<Option<Self>, ProvenanceError> {
         match statement.predicate_type.as_str() {
             PROVENANCE_V1 => read_v1(&statement.predicate).map(Some),
@@ -103,6 +112,17 @@ impl Provenance {
             _ => Ok(None),
         }
     }
+
+    /// Everything that is stated of one fact, once for every place that has to state it; `None` where the
+    /// place does not.
+    pub fn stated(&self, kind: FactKind) -> &[Option<String>] {
+        self.facts.iter().find(|fact| fact.kind == kind).map_or(&[], |fact| &fact.stated)
+    }
+}
+
+/// Whether a predicate is SLSA provenance of another version than the two that are read.
+pub fn is_unread(predicate_type: &str) -> bool {
+    predicate_type.starts_with(PROVENANCE) && ![PROVENANCE_V1, PROVENANCE_V0_2].contains(&predicate_type)
 }
 
 fn read_v1(predicate: &Value) -> Result<Provenance, ProvenanceError> {
@@ -110,71 +130,32 @@ fn read_v1(predicate: &Value) -> Result<Provenance, ProvenanceError> {
         .ok_or(ProvenanceError::MissingMember("buildDefinition.buildType"))?;
     let builder = text(predicate, "/runDetails/builder/id")
         .ok_or(ProvenanceError::MissingMember("runDetails.builder.id"))?;
-    let mut provenance = Provenance {
-        builder,
-        build_type,
-        source: None,
-        source_ref: None,
-        source_digest: None,
-        invocation: text(predicate, "/runDetails/metadata/invocationId"),
-        unknown_parameters: Vec::new(),
-    };
-    if provenance.build_type == GITHUB_WORKFLOW {
-        read_workflow(predicate, &mut provenance)?;
+    if build_type != GITHUB_WORKFLOW {
+        return Ok(Provenance {
+            builder,
+            build_type,
+            facts: Vec::new(),
+            repeats_certificate: false,
+            unknown_parameters: Vec::new(),
+        });
     }
-    Ok(provenance)
-}
-
-/// The members that GitHub's workflow build type defines.
-fn read_workflow(predicate: &Value, provenance: &mut Provenance) -> Result<(), ProvenanceError> {
-    let missing = || ProvenanceError::MissingMember("externalParameters.workflow.repository");
-    let parameters = "/buildDefinition/externalParameters";
-    let source = text(predicate, &format!("{parameters}/workflow/repository")).ok_or_else(missing)?;
-    provenance.unknown_parameters = unknown_members(predicate.pointer(parameters), &["workflow"]);
-    provenance.unknown_parameters.extend(unknown_members(
-        predicate.pointer(&format!("{parameters}/workflow")),
-        &["ref", "repository", "path"],
-    ));
-    let dependencies = predicate.pointer("/buildDefinition/resolvedDependencies").and_then(Value::as_array);
-    let checkout = dependencies.into_iter().flatten().find_map(|dependency| {
-        let reference = text(dependency, "/uri")?
-            .strip_prefix("git+")?
-            .strip_prefix(&source)?
-            .strip_prefix('@')?
-            .to_owned();
-        Some((reference, text(dependency, "/digest/gitCommit")))
-    });
-    let workflow_ref = text(predicate, &format!("{parameters}/workflow/ref"));
-    (provenance.source_ref, provenance.source_digest) = match checkout {
-        Some((reference, commit)) => (Some(reference), commit),
-        None => (workflow_ref, None),
-    };
-    provenance.source = Some(source);
-    Ok(())
+    let parameters = predicate.pointer("/buildDefinition/externalParameters");
+    let mut unknown_parameters = unknown_members(parameters, &["workflow"]);
+    let workflow = parameters.and_then(|parameters| parameters.get("workflow"));
+    unknown_parameters.extend(unknown_members(workflow, &["ref", "repository", "path"]));
+    let facts = facts::of_workflow(predicate)?;
+    Ok(Provenance { builder, build_type, facts, repeats_certificate: true, unknown_parameters })
 }
 
 fn read_v0_2(predicate: &Value) -> Result<Provenance, ProvenanceError> {
     let member = |path, name| text(predicate, path).ok_or(ProvenanceError::MissingMember(name));
-    let config = text(predicate, "/invocation/configSource/uri");
-    let (source, source_ref) = match config.as_deref().map(|uri| uri.strip_prefix("git+").unwrap_or(uri)) {
-        None => (None, None),
-        Some(uri) => match uri.split_once('@') {
-            Some((source, reference)) => (Some(source.to_owned()), Some(reference.to_owned())),
-            None => (Some(uri.to_owned()), None),
-        },
-    };
-    // The specification and the generators in use spell this member differently.
-    let invocation = text(predicate, "/metadata/buildInvocationId")
-        .or_else(|| text(predicate, "/metadata/buildInvocationID"));
-    Ok(Provenance {
-        builder: member("/builder/id", "builder.id")?,
-        build_type: member("/buildType", "buildType")?,
-        source,
-        source_ref,
-        source_digest: text(predicate, "/invocation/configSource/digest/sha1"),
-        invocation,
-        unknown_parameters: Vec::new(),
-    })
+    let build_type = member("/buildType", "buildType")?;
+    let builder = member("/builder/id", "builder.id")?;
+    let repeats_certificate =
+        build_type.strip_prefix(GENERATOR).is_some_and(|rest| rest.starts_with(['/', '@']));
+    let facts =
+        if repeats_certificate { facts::of_generator(predicate) } else { facts::of_config_source(predicate) };
+    Ok(Provenance { builder, build_type, facts, repeats_certificate, unknown_parameters: Vec::new() })
 }
 
 fn unknown_members(object: Option<&Value>, known: &[&str]) -> Vec<String> {
@@ -254,9 +235,12 @@ mod tests {
         let predicate = workflow_provenance(&claims(), "https://github.com").unwrap();
         let statement = Statement::new(vec![], PROVENANCE_V1, predicate);
         let read = Provenance::read(&statement).unwrap().unwrap();
-        assert_eq!(read.source.as_deref(), Some("https://github.com/octo-org/app"));
-        assert_eq!(read.source_ref.as_deref(), Some("refs/heads/main"));
-        assert_eq!(read.source_digest.as_deref(), Some("aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"));
+        let twice = |text: &str| vec![Some(text.to_owned()); 2];
+        assert_eq!(read.stated(FactKind::SourceRepository), twice("https://github.com/octo-org/app"));
+        assert_eq!(read.stated(FactKind::SourceRef), [Some("refs/heads/main".to_owned())]);
+        let commit = "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d";
+        assert_eq!(read.stated(FactKind::Commit), [Some(commit.to_owned())]);
+        assert!(read.facts.iter().all(|fact| fact.stated.iter().all(Option::is_some)));
         assert!(read.unknown_parameters.is_empty());
     }
 
@@ -269,15 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn provenance_0_2_of_the_generators_is_read() {
+    fn the_source_of_provenance_0_2_is_read_whatever_the_build_type() {
         let predicate = json!({
             "builder": {"id": "b"}, "buildType": "t",
             "invocation": {"configSource": {"uri": "git+https://github.com/o/r@refs/tags/v1", "digest": {"sha1": "c"}}},
-            "metadata": {"buildInvocationID": "1-1"},
         });
         let read = Provenance::read(&Statement::new(vec![], PROVENANCE_V0_2, predicate)).unwrap().unwrap();
-        assert_eq!(read.source.as_deref(), Some("https://github.com/o/r"));
-        assert_eq!(read.source_ref.as_deref(), Some("refs/tags/v1"));
-        assert_eq!(read.invocation.as_deref(), Some("1-1"));
+        assert_eq!(read.stated(FactKind::SourceRepository), [Some("https://github.com/o/r".to_owned())]);
+        assert_eq!(read.stated(FactKind::SourceRef), [Some("refs/tags/v1".to_owned())]);
+        assert!(!read.repeats_certificate);
     }
 }

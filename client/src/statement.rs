@@ -1,10 +1,14 @@
 //! in-toto statements: "this predicate holds for these artifacts". Written as v1, read as v0.1 and v1.
 //! <https://github.com/in-toto/attestation/tree/main/spec/v1>
 
+mod names;
+
 use std::collections::BTreeMap;
 
 use chancery_tlog::key::HashAlgorithm;
+use chancery_tlog::protojson;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::artifact::Artifact;
 
@@ -23,6 +27,14 @@ pub enum StatementError {
     /// Not the JSON of a statement.
     #[error("the payload is not an in-toto statement: {0}")]
     Json(String),
+    /// A member that some readers take for a known one.
+    #[error("the statement has a member `{found}`, which some readers take for `{known}`")]
+    Lookalike {
+        /// What it has.
+        found: String,
+        /// What some take it for.
+        known: String,
+    },
     /// Another `_type`.
     #[error("statement type `{0}` is neither v0.1 nor v1")]
     Type(String),
@@ -72,7 +84,7 @@ impl Subject {
 }
 
 /// A statement.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Statement {
     /// [`STATEMENT_V1`] or [`STATEMENT_V0_1`].
@@ -83,20 +95,39 @@ pub struct Statement {
     /// Type of the predicate.
     pub predicate_type: String,
     /// What it says.
-    #[serde(default)]
-    pub predicate: serde_json::Value,
+    pub predicate: Value,
+}
+
+/// A statement without its predicate.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
 }
 
 impl Statement {
     /// A v1 statement.
-    pub fn new(subject: Vec<Subject>, predicate_type: &str, predicate: serde_json::Value) -> Self {
+    pub fn new(subject: Vec<Subject>, predicate_type: &str, predicate: Value) -> Self {
         Self { kind: STATEMENT_V1.to_owned(), subject, predicate_type: predicate_type.to_owned(), predicate }
     }
 
-    /// Parses a payload. Members that this program does not know are ignored, as the specification asks.
+    /// Parses a payload. Members that this program does not know are ignored, as the specification asks; one
+    /// that occurs twice is refused at any depth, and so is one whose name others read as a known one, since
+    /// they might read the other.
     pub fn parse(payload: &[u8]) -> Result<Self, StatementError> {
-        let statement: Self =
-            serde_json::from_slice(payload).map_err(|error| StatementError::Json(error.to_string()))?;
+        let malformed = |error: serde_json::Error| StatementError::Json(error.to_string());
+        let Value::Object(mut members) = protojson::json(payload).map_err(malformed)? else {
+            return Err(StatementError::Json("it is not an object".to_owned()));
+        };
+        names::check_statement(&members)?;
+        // The predicate, which may be large, is moved and not read again.
+        let predicate = members.remove("predicate").unwrap_or_default();
+        let Header { kind, subject, predicate_type } =
+            Header::deserialize(Value::Object(members)).map_err(malformed)?;
+        let statement = Self { kind, subject, predicate_type, predicate };
         statement.check()?;
         Ok(statement)
     }
@@ -130,6 +161,7 @@ impl Statement {
         if self.subject.is_empty() || self.subject.len() > MAX_SUBJECTS {
             return Err(StatementError::SubjectCount(self.subject.len()));
         }
+        names::check_predicate(&self.predicate_type, &self.predicate)?;
         match self.subject.iter().find(|s| s.digest.is_empty() || s.digest.len() > MAX_DIGESTS) {
             Some(subject) => Err(StatementError::DigestCount(subject.name.chars().take(100).collect())),
             None => Ok(()),

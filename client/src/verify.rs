@@ -16,7 +16,7 @@ mod signature;
 mod time;
 
 pub use identity::Identity;
-pub use policy::{IdentityPolicy, NameRule, Policy, PolicyError, SignerPolicy, SourceUri};
+pub use policy::{IdentityPolicy, IssuerRule, NameRule, Policy, PolicyError, SignerPolicy, SourceUri};
 
 use std::fmt;
 
@@ -165,16 +165,19 @@ pub fn verify(
     let nothing = Keyring::default();
     let case = Case::open(bundle, artifact, trust.unwrap_or(&nothing), policy);
     let logged = log::judge(&case);
-    let timed = time::judge(&case, logged.time, clock);
-    let certified = certificate::judge(&case, &timed.at);
+    let timed = time::judge(&case, &logged.times, clock);
+    let certified = certificate::judge(&case, &timed);
+    let known = [timed.known.as_slice(), &certified.known].concat();
+    let entry = logged.entry.and_then(|outcome| log::trusted_throughout(&case, &known).map(|()| outcome));
+    let timestamp = timed.trusted_throughout(&known);
     let mut claims = vec![
         finding(Claim::Signature, signature::by_signer(&case)),
         finding(Claim::Artifact, signature::over_artifact(&case)),
-        finding(Claim::LogEntry, logged.entry),
+        finding(Claim::LogEntry, entry),
         finding(Claim::InclusionProof, logged.inclusion),
         finding(Claim::Checkpoint, logged.checkpoint),
         finding(Claim::SigningTime, timed.signing_time),
-        finding(Claim::Timestamp, timed.timestamp),
+        finding(Claim::Timestamp, timestamp),
         finding(Claim::CertificateChain, certified.chain),
         finding(Claim::CertificateLog, certified.log),
         finding(Claim::Identity, identity::expected(&case)),
@@ -199,8 +202,7 @@ pub fn verify(
 /// issuance logs. Judged at the start of its life: it is for a key that this run made, so it cannot be an old one,
 /// and a runner's clock a few seconds behind the authority's must not stop it.
 pub(crate) fn check_issued(certificate: &Certificate, trust: &Keyring) -> Result<(), Refusal> {
-    let path = certificate::path(certificate, trust, certificate.not_before())?;
-    certificate::logged(certificate, Ok(&path), trust).map(|_| ())
+    certificate::check_issued(certificate, trust)
 }
 
 fn finding(claim: Claim, result: Result<Outcome, Refusal>) -> Finding {

@@ -2,87 +2,16 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod desk;
 mod fixture;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
 
-use assert_cmd::Command;
-use chancery::instance::Instance;
+use desk::{Desk, SIGNER, assert_said, said};
 use fixture::services::{Quirks, Services, client_trust_config, client_trust_config_v2, entry_id, token};
-use fixture::{ARTIFACT, BUILDER, PROVIDER, REPOSITORY, TestInstance};
+use fixture::{BUILDER, REPOSITORY, TestInstance};
 use serde_json::Value;
-
-/// A folder to work in, and the program bound to it.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-/// What the program said and did.
-struct Said {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self { folder: tempfile::tempdir().unwrap() };
-        fs::write(desk.path("app.txt"), ARTIFACT).unwrap();
-        desk
-    }
-
-    /// With a bundle of provenance and the trusted root to verify it.
-    fn with_bundle() -> Self {
-        let (desk, instance) = (Self::new(), TestInstance::new());
-        fs::write(desk.path("app.txt.sigstore.json"), instance.provenance().to_json()).unwrap();
-        fs::write(desk.path("root.json"), instance.trusted_root().to_string()).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn pin(&self, config: String) {
-        let instance = Instance::parse("https://chancery.example", config, "2026-01-01T00:00:00Z").unwrap();
-        instance.pin(&self.path("config"), true).unwrap();
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::cargo_bin("chancery").unwrap();
-        command.current_dir(self.folder.path()).env_clear().env("CHANCERY_CONFIG_DIR", self.path("config"));
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Said {
-        said(self.command().args(arguments))
-    }
-
-    fn verify(&self, more: &[&str]) -> Said {
-        self.run(&[&["verify", "app.txt", "--trusted-root", "root.json"], more].concat())
-    }
-}
-
-fn said(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
-    Said {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-#[track_caller]
-fn assert_said(said: &Said, code: i32, words: &[&str]) {
-    assert_eq!(said.code, code, "{}{}", said.stdout, said.stderr);
-    for words in words {
-        assert!(said.stderr.contains(words), "`{words}` is not in: {}", said.stderr);
-    }
-}
-
-const SIGNER: [&str; 4] = ["--certificate-identity", BUILDER, "--certificate-oidc-issuer", PROVIDER];
 
 /// A change to what is sent, and the words of the refusal.
 type Bend<T> = (fn(&mut T), &'static str);
@@ -105,6 +34,68 @@ fn help_tells_a_stranger_what_to_do() {
     insta::with_settings!({ snapshot_path => "testdata", prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("help", help);
     });
+}
+
+/// An argument is quoted in messages, and a file's name is printed: neither begins a line, where a CI runner would take it
+/// for a command.
+#[test]
+fn no_argument_commands_the_runner_of_a_job() {
+    let (desk, services) = (Desk::new(), Services::start());
+    desk.pin(services.client_trust_config());
+    for word in [
+        "x\n::error::forged",
+        "x\r\n  ::stop-commands::t",
+        "::set-env name=x::y",
+        "##[error]forged",
+        "a##vso[x]\u{202e}",
+    ] {
+        let flag = format!("--{word}");
+        for arguments in [
+            &["verify", &flag][..],
+            &["sign", "app.txt", &flag],
+            &["--output", word, "trust", "show"],
+            &[word],
+            &["trust", word],
+            &["trust", "add", word],
+            &["sign", word],
+            &["verify", word, word, word],
+            &[
+                "verify",
+                word,
+                "--bundle",
+                word,
+                "--certificate-identity",
+                word,
+                "--certificate-oidc-issuer",
+                word,
+            ],
+            &["verify", "app.txt", "--certificate-identity-regexp", word, "--certificate-oidc-issuer", word],
+            &["sign", "app.txt", "--identity-token-file", word],
+            &["sign", "app.txt", "--bundle", word, "--identity-token", "x.y"],
+        ] {
+            let said = desk.run(arguments);
+            assert_ne!(said.code, 0, "{arguments:?}");
+            assert!(!said.stderr.is_empty() && is_inert(&said.stderr), "{arguments:?}: {}", said.stderr);
+            assert!(is_inert(&said.stdout), "{arguments:?}: {}", said.stdout);
+        }
+        if word.contains('\n') {
+            continue;
+        }
+        fs::write(desk.path(word), "x").unwrap();
+        let mut sign = desk.command();
+        sign.args(["sign", word]).env("SIGSTORE_ID_TOKEN", token());
+        let signed = said(&mut sign);
+        assert_said(&signed, 0, &[]);
+        assert!(is_inert(&signed.stdout) && signed.stdout.lines().count() == 1, "{}", signed.stdout);
+        if word.starts_with("::") {
+            assert!(desk.path(signed.stdout.trim_end()).exists(), "{} is still the path", signed.stdout);
+        }
+    }
+}
+
+fn is_inert(text: &str) -> bool {
+    use chancery_tlog::escape::{Form, inert};
+    text.lines().all(|line| inert(line, Form::Line) == line)
 }
 
 #[test]
@@ -249,26 +240,6 @@ fn sign_makes_a_bundle_that_verifies() {
 }
 
 #[test]
-fn a_log_that_answers_wrongly_gets_no_bundle_written() {
-    let bends: [fn(&mut Value); 3] = [
-        |entry| entry[entry_id()]["integratedTime"] = 1.into(),
-        |entry| {
-            entry[entry_id()]["verification"]["inclusionProof"]["hashes"][0] = "00".repeat(32).into();
-        },
-        |entry| entry[entry_id()]["logIndex"] = 7.into(),
-    ];
-    for bend in bends {
-        let (desk, services) =
-            (Desk::new(), Services::start_with(Quirks { bend: Some(bend), ..Quirks::default() }));
-        desk.pin(services.client_trust_config());
-        let mut run = desk.command();
-        run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
-        assert_said(&said(&mut run), 2, &["does not verify, so it is not handed out"]);
-        assert!(!desk.path("app.txt.sigstore.json").exists());
-    }
-}
-
-#[test]
 fn an_instance_of_rekor_v2_gets_a_timestamp_and_then_the_entry() {
     let (desk, services) = (Desk::new(), Services::start_with(Quirks { v2: true, ..Quirks::default() }));
     desk.pin(services.client_trust_config());
@@ -288,7 +259,8 @@ fn an_instance_of_rekor_v2_gets_a_timestamp_and_then_the_entry() {
     let verified = desk.run(&[&["verify", "app.txt"][..], &SIGNER].concat());
     assert_said(&verified, 0, &[]);
     for words in [
-        "hashedrekord 0.0.2 at index 2",
+        "hashedrekord 0.0.2 of https://log.example",
+        "leaf 2 of a tree of",
         "signed by a timestamp authority",
         "by O=Test, CN=Chancery Timestamp",
     ] {
@@ -356,7 +328,7 @@ fn a_rekor_v2_log_that_answers_wrongly_gets_no_bundle_written() {
         desk.pin(services.client_trust_config());
         let mut run = desk.command();
         run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
-        assert_said(&said(&mut run), 2, &[words]);
+        assert_said(&said(&mut run), 3, &[words, "chancery-rescue-"]);
         assert!(!desk.path("app.txt.sigstore.json").exists());
     }
 }
@@ -368,7 +340,7 @@ fn an_entry_that_a_rekor_v2_log_has_already_says_what_to_do() {
     desk.pin(services.client_trust_config());
     let mut run = desk.command();
     run.args(["sign", "app.txt"]).env("SIGSTORE_ID_TOKEN", token());
-    assert_said(&said(&mut run), 2, &["has this entry already", "with index 2", "sign again"]);
+    assert_said(&said(&mut run), 3, &["has this entry already", "with index 2", "sign again"]);
 }
 
 #[test]

@@ -4,8 +4,20 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod fixture;
+#[path = "verification/generator.rs"]
+mod generator;
+#[path = "verification/names.rs"]
+mod names;
+#[path = "verification/p1363.rs"]
+mod p1363;
+#[path = "verification/periods.rs"]
+mod periods;
+#[path = "verification/provenance.rs"]
+mod provenance;
 #[path = "verification/rekor_v2.rs"]
 mod rekor_v2;
+#[path = "verification/spelling.rs"]
+mod spelling;
 #[path = "verification/tampering.rs"]
 mod tampering;
 #[path = "verification/timestamps.rs"]
@@ -18,7 +30,7 @@ use chancery::dsse::Envelope;
 use chancery::ephemeral::EphemeralKey;
 use chancery::slsa::{PROVENANCE_V0_2, PROVENANCE_V1};
 use chancery::statement::Statement;
-use chancery::verify::{Claim, NameRule, Outcome, Policy, Report, SourceUri, verify};
+use chancery::verify::{Claim, IssuerRule, NameRule, Outcome, Policy, Report, SourceUri, verify};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{FixedClock, Timestamp};
 use chancery_tlog::ct::Sct;
@@ -344,69 +356,6 @@ fn a_certificate_with_several_names_is_refused() {
         &judge(&bundle, &instance.trust(), &workflow_policy()),
         Claim::Identity,
         "2 subject names",
-    );
-}
-
-#[test]
-fn source_and_builder_alone_are_policies() {
-    let instance = TestInstance::new();
-    let judge = |bundle: &Bundle, policy| judge(bundle, &instance.trust(), &policy);
-    for bundle in [instance.provenance(), instance.signature()] {
-        assert_verified(&judge(&bundle, Policy::source(SourceUri::parse(REPOSITORY).unwrap())));
-        assert_verified(&judge(&bundle, Policy::builder(BUILDER)));
-        assert_verified(&judge(&bundle, Policy::builder(BUILDER.split_once('@').unwrap().0)));
-        let other = Policy::source(SourceUri::parse("https://github.com/octo-org/other").unwrap());
-        assert_refused(&judge(&bundle, other), Claim::Source, "names repository");
-        assert_refused(
-            &judge(&bundle, Policy::builder("https://github.com/o/b")),
-            Claim::Builder,
-            "expected builder",
-        );
-        let prefix = BUILDER.strip_suffix("s/v1").unwrap();
-        assert_refused(&judge(&bundle, Policy::builder(prefix)), Claim::Builder, "expected builder");
-        let reference = workflow_policy().with_source_ref("refs/heads/main");
-        assert_refused(&judge(&bundle, reference), Claim::Source, "names ref");
-    }
-}
-
-#[test]
-fn provenance_must_say_what_the_certificate_says() {
-    let instance = TestInstance::new();
-    let lies = [
-        ("/buildDefinition/resolvedDependencies/0/digest/gitCommit", "0000"),
-        ("/runDetails/metadata/invocationId", "https://github.com/octo-org/app/actions/runs/1/attempts/1"),
-        (
-            "/runDetails/builder/id",
-            "https://github.com/octo-org/trusted/.github/workflows/b.yml@refs/heads/main",
-        ),
-        ("/buildDefinition/externalParameters/workflow/repository", "https://github.com/octo-org/other"),
-    ];
-    for (path, lie) in lies {
-        let mut statement = statement();
-        *statement.predicate.pointer_mut(path).unwrap() = json!(lie);
-        let bundle = instance.attest(&statement, &Leaf::workflow());
-        let expecting = workflow_policy().with_predicate_type(PROVENANCE_V1);
-        assert_refused(
-            &judge(&bundle, &instance.trust(), &expecting),
-            Claim::Provenance,
-            "the provenance says",
-        );
-        // Where nothing is expected of the build, the difference is told.
-        let report = judge(&bundle, &instance.trust(), &workflow_policy());
-        assert_verified(&report);
-        match outcome(&report, Claim::Provenance) {
-            Outcome::NotRequired(told) if told.contains("the provenance says") => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    let mut statement = statement();
-    statement.predicate["buildDefinition"]["externalParameters"]["debug"] = json!(true);
-    let bundle = instance.attest(&statement, &Leaf::workflow());
-    let expecting = workflow_policy().with_predicate_type(PROVENANCE_V1);
-    assert_refused(
-        &judge(&bundle, &instance.trust(), &expecting),
-        Claim::Provenance,
-        "does not define: debug",
     );
 }
 

@@ -142,3 +142,19 @@ proptest! {
         let _ = Bundle::parse(&json);
     }
 }
+
+/// A checkpoint may have any extra lines, and a bundle may be written to a terminal or into a job's log.
+#[test]
+fn what_is_written_has_no_hidden_character_and_the_same_value() {
+    use chancery_tlog::escape::is_hidden;
+    for hostile in ["\u{9b}31m", "\u{202e}", "\u{200b}\u{feff}\u{e0041}", "##[error]x"] {
+        let mut json = minimal();
+        json["verificationMaterial"]["publicKey"]["hint"] = json!(hostile);
+        let proof = &mut json["verificationMaterial"]["tlogEntries"][0]["inclusionProof"];
+        proof["checkpoint"]["envelope"] = json!(hostile);
+        let bundle = parse(&json).unwrap();
+        let written = bundle.to_json();
+        assert!(!written.chars().any(is_hidden) && !written.contains("##["), "{written}");
+        assert_eq!(Bundle::parse(written.as_bytes()).unwrap(), bundle);
+    }
+}

@@ -1,101 +1,38 @@
-//! The JSON of a Sigstore bundle as it stands in files: protobuf-specs `sigstore_bundle.proto` in protojson form.
+//! The JSON of a Sigstore bundle as it stands in files: protobuf-specs `sigstore_bundle.proto` in protojson
+//! form.
 //!
-//! These types only mirror the file. They refuse members that the format does not have, so that nothing in a
-//! bundle goes unread, and accept both spellings that protojson has for integers and for base64.
+//! These types only mirror the file. They refuse members that the format does not have and members that occur
+//! twice, so that nothing in a bundle goes unread, and take every spelling of protojson
+//! ([`chancery_tlog::protojson`]). What is absent or null is empty: [`super::Bundle::parse`] decides what a
+//! bundle needs.
 
-use std::fmt;
+pub use chancery_tlog::protojson::{Base64, Int64};
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use chancery_tlog::protojson::{hash_algorithm, list, object, objects, optional_object, or_default};
+use serde::{Deserialize, Serialize};
 
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+use super::{MAX_CHAIN, MAX_ENTRIES, MAX_PROOF, MAX_TIMESTAMPS};
 
-/// Bytes as base64: read in either alphabet, with or without padding and line breaks, written in the standard one.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Base64(pub Vec<u8>);
-
-impl Base64 {
-    /// Decodes `text`; `None` if it is not base64. Line breaks are skipped, as Go's decoder does: coreutils makes them.
-    pub fn decode(text: &str) -> Option<Vec<u8>> {
-        if text.contains(['\n', '\r']) {
-            return Self::decode(&text.replace(['\n', '\r'], ""));
-        }
-        STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
-    }
-
-    /// Encodes with the standard alphabet and padding.
-    pub fn encode(bytes: &[u8]) -> String {
-        STANDARD.encode(bytes)
-    }
-}
-
-impl fmt::Debug for Base64 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Base64({} bytes)", self.0.len())
-    }
-}
-
-impl Serialize for Base64 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&Self::encode(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Base64 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::decode(&text).map(Self).ok_or_else(|| de::Error::custom("a value is not base64"))
-    }
-}
-
-/// A protobuf `int64`, which is never negative in a bundle: a string in protojson, a number also accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Int64(pub u64);
-
-impl Serialize for Int64 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Int64 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Spelling {
-            Number(u64),
-            Text(String),
-        }
-        let value = match Spelling::deserialize(deserializer)? {
-            Spelling::Number(value) => Some(value),
-            Spelling::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
-            Spelling::Text(_) => None,
-        };
-        value
-            .filter(|value| i64::try_from(*value).is_ok())
-            .map(Self)
-            .ok_or_else(|| de::Error::custom("a number is not a non-negative int64"))
-    }
-}
+/// Most signatures of an envelope that are told apart from too many.
+const MAX_SIGNATURES: usize = 32;
 
 /// `Bundle`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Bundle {
     /// Media type with the version of the format.
+    #[serde(alias = "media_type", deserialize_with = "or_default")]
     pub media_type: String,
     /// Who signed, and what witnesses it.
+    #[serde(alias = "verification_material", deserialize_with = "object")]
     pub verification_material: VerificationMaterial,
     /// A signature over the artifact itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "message_signature", deserialize_with = "optional_object")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message_signature: Option<MessageSignature>,
     /// A signature over a statement about the artifact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "dsse_envelope", deserialize_with = "optional_object")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dsse_envelope: Option<Envelope>,
 }
 
@@ -104,35 +41,40 @@ pub struct Bundle {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct VerificationMaterial {
     /// The signing certificate (v0.3).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub certificate: Option<RawBytes>,
     /// The signing certificate and its chain (v0.1 and v0.2).
+    #[serde(alias = "x509_certificate_chain", deserialize_with = "optional_object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x509_certificate_chain: Option<CertificateChain>,
     /// A key known by other means.
+    #[serde(alias = "public_key", deserialize_with = "optional_object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key: Option<PublicKeyHint>,
     /// Entries in attestation logs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tlog_entries: Option<Vec<TransparencyLogEntry>>,
+    #[serde(alias = "tlog_entries", deserialize_with = "objects::<_, _, MAX_ENTRIES>")]
+    pub tlog_entries: Vec<TransparencyLogEntry>,
     /// RFC 3161 timestamps.
+    #[serde(alias = "timestamp_verification_data", deserialize_with = "optional_object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp_verification_data: Option<TimestampVerificationData>,
 }
 
 /// `X509Certificate`: DER in a message of its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RawBytes {
     /// DER.
+    #[serde(alias = "raw_bytes", deserialize_with = "or_default")]
     pub raw_bytes: Base64,
 }
 
 /// `X509CertificateChain`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct CertificateChain {
     /// Leaf first.
+    #[serde(deserialize_with = "objects::<_, _, MAX_CHAIN>")]
     pub certificates: Vec<RawBytes>,
 }
 
@@ -141,6 +83,7 @@ pub struct CertificateChain {
 #[serde(deny_unknown_fields, default)]
 pub struct PublicKeyHint {
     /// Anything; never trusted.
+    #[serde(deserialize_with = "or_default")]
     pub hint: String,
 }
 
@@ -149,21 +92,27 @@ pub struct PublicKeyHint {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TransparencyLogEntry {
     /// Index over all shards of the log.
+    #[serde(alias = "log_index", deserialize_with = "or_default")]
     pub log_index: Int64,
     /// Which log.
+    #[serde(alias = "log_id", deserialize_with = "object")]
     pub log_id: LogId,
     /// What the body is.
+    #[serde(alias = "kind_version", deserialize_with = "object")]
     pub kind_version: KindVersion,
     /// Seconds since the epoch; 0, null or absent if the log gives no time. Absent is how sigstore-go writes that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "integrated_time", skip_serializing_if = "Option::is_none")]
     pub integrated_time: Option<Int64>,
     /// The log's promise to include the entry.
+    #[serde(alias = "inclusion_promise", deserialize_with = "optional_object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inclusion_promise: Option<InclusionPromise>,
     /// The proof that it did.
+    #[serde(alias = "inclusion_proof", deserialize_with = "optional_object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inclusion_proof: Option<InclusionProof>,
     /// The leaf.
+    #[serde(alias = "canonicalized_body", deserialize_with = "or_default")]
     pub canonicalized_body: Base64,
 }
 
@@ -172,6 +121,7 @@ pub struct TransparencyLogEntry {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LogId {
     /// 32 bytes.
+    #[serde(alias = "key_id", deserialize_with = "or_default")]
     pub key_id: Base64,
 }
 
@@ -180,8 +130,10 @@ pub struct LogId {
 #[serde(deny_unknown_fields, default)]
 pub struct KindVersion {
     /// Kind of entry, such as `dsse`.
+    #[serde(deserialize_with = "or_default")]
     pub kind: String,
     /// Its version, such as `0.0.1`.
+    #[serde(deserialize_with = "or_default")]
     pub version: String,
 }
 
@@ -190,6 +142,7 @@ pub struct KindVersion {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct InclusionPromise {
     /// SET.
+    #[serde(alias = "signed_entry_timestamp", deserialize_with = "or_default")]
     pub signed_entry_timestamp: Base64,
 }
 
@@ -198,15 +151,19 @@ pub struct InclusionPromise {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct InclusionProof {
     /// Index in this tree.
+    #[serde(alias = "log_index", deserialize_with = "or_default")]
     pub log_index: Int64,
     /// Root.
+    #[serde(alias = "root_hash", deserialize_with = "or_default")]
     pub root_hash: Base64,
     /// Leaves.
+    #[serde(alias = "tree_size", deserialize_with = "or_default")]
     pub tree_size: Int64,
     /// Leaf to root.
+    #[serde(deserialize_with = "list::<_, _, MAX_PROOF>")]
     pub hashes: Vec<Base64>,
     /// The signed root.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -215,6 +172,7 @@ pub struct InclusionProof {
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
     /// A signed note.
+    #[serde(deserialize_with = "or_default")]
     pub envelope: String,
 }
 
@@ -223,6 +181,7 @@ pub struct Checkpoint {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TimestampVerificationData {
     /// Timestamps.
+    #[serde(alias = "rfc3161_timestamps", deserialize_with = "objects::<_, _, MAX_TIMESTAMPS>")]
     pub rfc3161_timestamps: Vec<SignedTimestamp>,
 }
 
@@ -231,49 +190,58 @@ pub struct TimestampVerificationData {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SignedTimestamp {
     /// DER `TimeStampResp`.
+    #[serde(alias = "signed_timestamp", deserialize_with = "or_default")]
     pub signed_timestamp: Base64,
 }
 
 /// `MessageSignature`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MessageSignature {
     /// What was signed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "message_digest", deserialize_with = "optional_object")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message_digest: Option<HashOutput>,
     /// The signature.
+    #[serde(deserialize_with = "or_default")]
     pub signature: Base64,
 }
 
 /// `HashOutput`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct HashOutput {
     /// `SHA2_256`, `SHA2_384` or `SHA2_512`.
+    #[serde(deserialize_with = "hash_algorithm")]
     pub algorithm: String,
     /// Digest.
+    #[serde(deserialize_with = "or_default")]
     pub digest: Base64,
 }
 
 /// A DSSE envelope.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Envelope {
     /// What is signed.
+    #[serde(deserialize_with = "or_default")]
     pub payload: Base64,
     /// Its media type.
+    #[serde(deserialize_with = "or_default")]
     pub payload_type: String,
     /// Who signed.
+    #[serde(deserialize_with = "objects::<_, _, MAX_SIGNATURES>")]
     pub signatures: Vec<EnvelopeSignature>,
 }
 
 /// A signature of a DSSE envelope.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct EnvelopeSignature {
     /// The signature.
+    #[serde(deserialize_with = "or_default")]
     pub sig: Base64,
     /// A hint, never trusted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keyid: Option<String>,
 }

@@ -17,7 +17,8 @@ use super::Failure;
     name = "chancery",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done or verified, 1 not verified, 2 could not run"
+    after_help = "Exit codes: 0 done or verified, 1 not verified, 2 could not run, 3 signed and logged, or perhaps logged, but no \
+                  verified bundle is where it was wanted (the message names the file that holds what there is)"
 )]
 pub(crate) struct Arguments {
     /// What to do
@@ -77,7 +78,8 @@ pub(crate) enum Command {
     Attest(Attest),
     /// Sign a file
     ///
-    /// The bundle is written as FILE.sigstore.json beside the file, or to `--bundle`. Logs (Rekor v2 or v1) and timestamp
+    /// The bundle is written as FILE.sigstore.json beside the file, or to `--bundle`; that it can be is checked before
+    /// anything is signed. Logs (Rekor v2 or v1) and timestamp
     /// authorities are those that the instance's signing config chooses, see `trust show`
     Sign(Sign),
     /// Verify a file or digest against a bundle, offline
@@ -125,7 +127,7 @@ pub(crate) struct Signer {
     /// Sign against a public instance if the pinned one is: repository names and identities become public
     #[arg(long)]
     pub(crate) allow_public_instance: bool,
-    /// Write the bundle to this one file
+    /// Write the bundle to this one file; a device, FIFO or /dev/fd/N is written to, and `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
 }
@@ -178,6 +180,8 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "REGEXP")]
     pub(crate) certificate_identity_regexp: Option<String>,
     /// OIDC provider that must vouch for the name, such as https://token.actions.githubusercontent.com
+    /// [default with --source-uri or --builder-id: the provider that owns their host, such as GitHub Actions'
+    /// for github.com; any other must be named]
     #[arg(long, value_name = "URL")]
     pub(crate) certificate_oidc_issuer: Option<String>,
     /// Repository it must be built from, such as https://github.com/octo-org/app

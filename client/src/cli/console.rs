@@ -1,11 +1,19 @@
-//! Where words go: results to stdout, everything else to stderr. Colour only for terminals, and never if
+//! The border to the terminal: results to stdout, everything else to stderr. Colour only for terminals, and never if
 //! `NO_COLOR` is set.
+//!
+//! Invariant: no other module writes to stdout or stderr (clippy refuses it), and everything that is written here has
+//! been through [`inert`], since much of it comes from bundles, certificates, file names and answers, and CI runners take
+//! some lines of a job's log for commands.
+#![expect(clippy::disallowed_methods, reason = "this is the module that owns stdout and stderr")]
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use chancery::artifact::Artifact;
+use chancery_tlog::escape::{Form, inert};
+use chancery_tlog::files::check_stdout;
 use chancery_tlog::key::HashAlgorithm;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -52,25 +60,60 @@ impl Console {
 
     /// A line of the result.
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        written(writeln!(io::stdout().lock(), "{}", printable(text)))
+        written(writeln!(io::stdout().lock(), "{}", inert(text, Form::Line)))
+    }
+
+    /// The path of a file as a line of the result. One that would be a runner's command gets a folder in front, and is the
+    /// same path still.
+    pub(crate) fn path(&self, path: &Path) -> Result<(), Failure> {
+        let text = path.display().to_string();
+        let is_plain = path.is_absolute() || text.starts_with(|c: char| c.is_alphanumeric() || c == '.');
+        self.line(&if is_plain { text } else { format!("./{text}") })
     }
 
     /// A line of the result that starts with a toned word.
     pub(crate) fn toned(&self, tone: Tone, word: &str, text: &str) -> Result<(), Failure> {
         let word = paint(self.colour_out, tone, word);
-        written(writeln!(io::stdout().lock(), "{word}{}", printable(text)))
+        written(writeln!(io::stdout().lock(), "{word}{}", inert(text, Form::Line)))
     }
 
     /// The whole result as JSON.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(value).map_err(Failure::could_not_run)?;
-        written(writeln!(io::stdout().lock(), "{json}"))
+        written(writeln!(io::stdout().lock(), "{}", inert(&json, Form::Json)))
+    }
+
+    /// A JSON document that is the whole result, such as a bundle. Unlike with other results, a reader that went away is
+    /// a failure, since the document may exist nowhere else.
+    pub(crate) fn document(&self, json: &str) -> io::Result<()> {
+        check_stdout()?;
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", inert(json, Form::Json))?;
+        stdout.flush()
+    }
+
+    /// A JSON document that no other place takes, on stderr.
+    pub(crate) fn last_resort(&self, json: &str) {
+        // There is nobody left to tell.
+        let _ = writeln!(io::stderr().lock(), "{}", inert(json, Form::Json));
+    }
+
+    /// Help, version, or what is wrong with the arguments, which must be escaped in it: its line breaks are its own.
+    pub(crate) fn usage(message: &clap::Error) {
+        let text = message.render().to_string();
+        let is_inert = |line: &str| matches!(inert(line, Form::Line), Cow::Borrowed(_));
+        // A closed pipe is not a failure here.
+        let _ = if text.lines().all(is_inert) {
+            message.print()
+        } else {
+            text.lines().try_for_each(|line| writeln!(io::stderr().lock(), "{}", inert(line, Form::Line)))
+        };
     }
 
     /// Talk.
     pub(crate) fn say(&self, text: &str) {
         // There is nobody to tell that stderr is closed.
-        let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+        let _ = writeln!(io::stderr().lock(), "{}", inert(text, Form::Line));
     }
 
     /// Why a command failed, and what to do.
@@ -80,10 +123,15 @@ impl Console {
             stderr,
             "{} {}",
             paint(self.colour_err, Tone::Bad, "error:"),
-            printable(&failure.message)
+            inert(&failure.message, Form::Line)
         );
         if let Some(hint) = &failure.hint {
-            let _ = writeln!(stderr, "{} {hint}", paint(self.colour_err, Tone::Good, "hint:"));
+            let _ = writeln!(
+                stderr,
+                "{} {}",
+                paint(self.colour_err, Tone::Good, "hint:"),
+                inert(hint, Form::Line)
+            );
         }
     }
 
@@ -108,13 +156,9 @@ fn progress(length: u64, path: &Path) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}");
-    let bar = ProgressBar::new(length).with_message(format!("hashing {}", path.display()));
+    let message = format!("hashing {}", path.display());
+    let bar = ProgressBar::new(length).with_message(inert(&message, Form::Line).into_owned());
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Much of what is printed comes out of bundles and answers: no control characters reach the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {

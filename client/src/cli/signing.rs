@@ -1,21 +1,24 @@
 //! `attest` and `sign`. The order is the privacy promise: instance, endpoints, guard, and only then a token.
 
+mod finish;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use chancery::artifact::Artifact;
-use chancery::bundle::Bundle;
 use chancery::guard::{Guard, GuardError, Purpose};
 use chancery::identity_token::{GitHubActions, IdentityToken, TokenError};
-use chancery::instance::{Instance, Services, write_whole};
+use chancery::instance::{Instance, Services};
 use chancery::sign::{Session, SigningError};
 use chancery::slsa;
 use chancery::statement::{MAX_SUBJECTS, Statement, Subject};
+use chancery::timestamp::TimestampingError;
+use chancery::verify::Claim;
 use chancery_tlog::clock::Clock;
-use serde_json::{Value, json};
 
 use super::arguments::{Attest, Sign, Signer};
 use super::console::Console;
+use super::output::Outputs;
 use super::{Failure, block_on, trust};
 
 /// Longest identity token file that is read.
@@ -41,6 +44,7 @@ pub(crate) fn attest(
     }
     let run = Run::prepare(&command.signer, folder, console, clock)?;
     let artifacts = hash_all(&command.files, console)?;
+    let outputs = Outputs::prepare(&targets(&command.signer, &command.files), &command.files, console)?;
     block_on(async {
         let token = run.token().await?;
         let predicate = slsa::workflow_provenance(token.claims(), &command.server_url).map_err(|error| {
@@ -51,13 +55,8 @@ pub(crate) fn attest(
             subjects.map(|(file, artifact)| Subject::new(&file_name(file), artifact)).collect();
         let statement = Statement::new(subjects, slsa::PROVENANCE_V1, predicate);
         let session = run.open(&token).await?;
-        let bundle = session.attest(&statement).await.map_err(explain)?;
-        let mut signed_at = None;
-        for artifact in &artifacts {
-            signed_at = session.check(&bundle, artifact).map_err(explain)?.signed_at;
-        }
-        let targets = targets(&command.signer, &command.files);
-        run.finish(&session, &bundle, signed_at.as_deref(), &targets)
+        let signed = session.attest(&statement, &artifacts).await.map_err(explain)?;
+        run.finish(&session, &signed, outputs)
     })?
 }
 
@@ -69,13 +68,13 @@ pub(crate) fn sign(
 ) -> Result<(), Failure> {
     let run = Run::prepare(&command.signer, folder, console, clock)?;
     let artifact = console.hash(&command.file, &[])?;
+    let files = std::slice::from_ref(&command.file);
+    let outputs = Outputs::prepare(&targets(&command.signer, files), files, console)?;
     block_on(async {
         let token = run.token().await?;
         let session = run.open(&token).await?;
-        let bundle = session.sign(&artifact).await.map_err(explain)?;
-        let report = session.check(&bundle, &artifact).map_err(explain)?;
-        let targets = targets(&command.signer, std::slice::from_ref(&command.file));
-        run.finish(&session, &bundle, report.signed_at.as_deref(), &targets)
+        let signed = session.sign(&artifact).await.map_err(explain)?;
+        run.finish(&session, &signed, outputs)
     })?
 }
 
@@ -132,55 +131,6 @@ impl<'c> Run<'c> {
         let session = session.map_err(explain)?;
         self.console.say(&format!("signing as {}", session.identity().names.join(", ")));
         Ok(session)
-    }
-
-    /// Writes the bundle and reports the run.
-    fn finish(
-        &self,
-        session: &Session<'_>,
-        bundle: &Bundle,
-        signed_at: Option<&str>,
-        targets: &[PathBuf],
-    ) -> Result<(), Failure> {
-        let json = bundle.to_json();
-        for target in targets {
-            write_whole(target, json.as_bytes()).map_err(|error| {
-                Failure::could_not_run(format!("cannot write `{}`: {error}", target.display()))
-            })?;
-        }
-        let contacts = self.guard.contacts();
-        let authorities = &self.services.timestamp_authorities;
-        // One entry per log, in the order of the services.
-        let entries = self.services.logs.iter().zip(&bundle.entries);
-        if self.console.is_json() {
-            let entries: Vec<Value> = entries
-                .map(|(log, entry)| json!({ "log": log.url, "dialect": log.dialect, "index": entry.index }))
-                .collect();
-            return self.console.json(&json!({
-                "bundles": targets,
-                "identity": session.identity(),
-                "instance": { "url": self.instance.url(), "sha256": self.instance.fingerprint() },
-                "signedAt": signed_at,
-                "timestampAuthorities": authorities,
-                "logEntries": entries,
-                "contacted": contacts,
-            }));
-        }
-        if let Some(time) = signed_at {
-            self.console.say(&format!("signed at {time}"));
-        }
-        for authority in authorities {
-            self.console.say(&format!("timestamp by {authority}"));
-        }
-        for (log, entry) in entries {
-            self.console.say(&format!("logged at index {} of {} ({})", entry.index, log.url, log.dialect));
-        }
-        for contact in contacts {
-            let times =
-                if contact.requests == 1 { "once".to_owned() } else { format!("{} times", contact.requests) };
-            self.console.say(&format!("contacted {} {times}", contact.host));
-        }
-        targets.iter().try_for_each(|target| self.console.line(&target.display().to_string()))
     }
 }
 
@@ -250,6 +200,21 @@ pub(crate) fn guard_hint(error: &GuardError) -> Option<&'static str> {
     }
 }
 
+/// A failure before any log had the signature.
 fn explain(error: SigningError) -> Failure {
-    Failure::could_not_run(error)
+    let hint = match &error {
+        SigningError::Unverifiable(refusals) if refusals.has(Claim::Provenance) => Some(
+            "provenance is written as GitHub's build type defines it, so the certificate must say the same: ask the \
+             instance's operators to give this provider GitHub's templates, or sign the file with `chancery sign`",
+        ),
+        SigningError::Timestamp(TimestampingError::Clock { .. }) => {
+            Some("nothing was logged; ask the instance's operators to set both clocks, and try again")
+        }
+        _ => None,
+    };
+    let failure = Failure::could_not_run(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }

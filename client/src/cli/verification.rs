@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chancery::artifact::Artifact;
 use chancery::bundle::{Bundle, BundleError, MAX_BUNDLE};
-use chancery::verify::{self, NameRule, Outcome, Policy, PolicyError, Report, SourceUri};
+use chancery::verify::{self, IssuerRule, NameRule, Outcome, Policy, PolicyError, Report, SourceUri};
 use chancery_tlog::clock::Clock;
 use chancery_tlog::key::PublicKey;
 use chancery_tlog::trust::{Keyring, MAX_TRUST_FILE, TrustError};
@@ -46,35 +46,23 @@ pub(crate) fn run(
 }
 
 fn policy(command: &Verify) -> Result<Policy, Failure> {
-    let refuse = |error: PolicyError| {
-        let hint = match error {
-            PolicyError::NoIssuer => "add `--certificate-oidc-issuer`",
-            PolicyError::Anyone => {
-                "give `--certificate-identity` with `--certificate-oidc-issuer`, `--source-uri`, `--builder-id` or `--key`"
-            }
-            _ => return Failure::could_not_run(error),
-        };
-        Failure::could_not_run(error).hint(hint)
-    };
     let name = match (&command.certificate_identity, &command.certificate_identity_regexp) {
         (Some(exact), _) => Some(NameRule::Exact(exact.clone())),
         (None, Some(expression)) => Some(NameRule::matching(expression).map_err(refuse)?),
         (None, None) => None,
     };
     let source = command.source_uri.as_deref().map(SourceUri::parse).transpose().map_err(refuse)?;
-    let issuer = command.certificate_oidc_issuer.as_deref();
+    let named_issuer = command.certificate_oidc_issuer.as_deref();
+    let issuer = || issuer(named_issuer, source.as_ref(), command.builder_id.as_deref()).map_err(refuse);
     let mut policy = match (&command.key, name, &source, &command.builder_id) {
         (Some(path), ..) => Policy::key(read_key(path)?),
         (None, Some(name), ..) => {
-            Policy::identity(name, issuer.ok_or_else(|| refuse(PolicyError::NoIssuer))?)
+            Policy::identity(name, named_issuer.ok_or_else(|| refuse(PolicyError::NoIssuer))?)
         }
-        (None, None, Some(source), _) => Policy::source(source.clone()),
-        (None, None, None, Some(builder)) => Policy::builder(builder),
+        (None, None, Some(source), _) => Policy::source(source.clone(), issuer()?),
+        (None, None, None, Some(builder)) => Policy::builder(builder, issuer()?),
         (None, None, None, None) => return Err(refuse(PolicyError::Anyone)),
     };
-    if let Some(issuer) = issuer {
-        policy = policy.with_issuer(issuer);
-    }
     if let Some(source) = source {
         policy = policy.with_source(source);
     }
@@ -88,6 +76,40 @@ fn policy(command: &Verify) -> Result<Policy, Failure> {
         policy = policy.with_predicate_type(predicate_type);
     }
     Ok(policy)
+}
+
+/// The provider that vouches for the builds of a source and a builder: as given, or the owner of the place of
+/// both.
+fn issuer(
+    given: Option<&str>,
+    source: Option<&SourceUri>,
+    builder: Option<&str>,
+) -> Result<IssuerRule, PolicyError> {
+    if let Some(given) = given {
+        return Ok(IssuerRule::Exact(given.to_owned()));
+    }
+    let places = source.map(SourceUri::as_str).into_iter().chain(builder);
+    let mut owners = places.map(IssuerRule::owner_of);
+    let owner = owners.next().unwrap_or(Err(PolicyError::Anyone))?;
+    for other in owners {
+        if other? != owner {
+            return Err(PolicyError::TwoIssuers);
+        }
+    }
+    Ok(owner)
+}
+
+fn refuse(error: PolicyError) -> Failure {
+    let hint = match error {
+        PolicyError::NoIssuer | PolicyError::NoIssuerOf(_) | PolicyError::TwoIssuers => {
+            "add `--certificate-oidc-issuer`"
+        }
+        PolicyError::Anyone => {
+            "give `--certificate-identity` with `--certificate-oidc-issuer`, `--source-uri`, `--builder-id` or `--key`"
+        }
+        _ => return Failure::could_not_run(error),
+    };
+    Failure::could_not_run(error).hint(hint)
 }
 
 /// The trusted root: the given file, else the pinned instance's. A key can be trusted on its own.

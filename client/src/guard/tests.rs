@@ -60,7 +60,8 @@ fn a_path_is_appended_without_doubled_slashes() {
 
 #[test]
 fn what_servers_say_is_fit_for_a_terminal() {
-    let answer = |body: &str| Answer { status: 400, location: None, body: body.into() }.explain();
+    let answer =
+        |body: &str| Answer { status: 400, location: None, body: body.into(), after_loss: false }.explain();
     assert_eq!(answer(r#"{"code":3,"message":"no \u001b[31m"}"#), "400 no [31m");
     assert_eq!(answer("plain"), "400 plain");
     assert!(answer(&"x".repeat(10_000)).len() < 400);
@@ -101,6 +102,30 @@ async fn an_overloaded_server_is_asked_again() {
     let guard = Guard::new(&[(Purpose::TransparencyLog, &url)], false).unwrap();
     assert_eq!(guard.send(Request::get(url)).await.unwrap().status, 200);
     assert_eq!(guard.contacts()[0].requests, 2);
+}
+
+/// An earlier attempt may have been carried out, so what a later one is told does not count as a refusal.
+#[tokio::test]
+async fn an_answer_after_a_lost_one_is_not_a_refusal() {
+    const OVERLOAD: &str = "503 Service Unavailable\r\nretry-after: 0";
+    const CASES: [(&[&str], bool); 5] = [
+        (&["403 Forbidden"], true),
+        (&[OVERLOAD, "403 Forbidden"], true),
+        // Not HTTP: the connection ends without an answer.
+        (&["", "403 Forbidden"], false),
+        (&["502 Bad Gateway\r\nretry-after: 0", OVERLOAD, "403 Forbidden"], false),
+        (&["500 Internal Server Error"], false),
+    ];
+    for (answers, is_refusal) in CASES {
+        let url = answering(answers);
+        let guard = Guard::new(&[(Purpose::TransparencyLog, &url)], false).unwrap();
+        let answer = guard.send(Request::get(url)).await.unwrap();
+        assert_eq!(answer.is_refusal(), is_refusal, "{answers:?}");
+    }
+    // A redirect says that nothing was done, but not of the attempt before it.
+    let url = answering(&["", "308 Permanent Redirect"]);
+    let guard = Guard::new(&[(Purpose::TransparencyLog, &url)], false).unwrap();
+    assert!(guard.send(Request::get(url)).await.unwrap_err().may_have_arrived());
 }
 
 /// Regression: the wait was doubled before it was capped, and the largest `Retry-After` ended the program.

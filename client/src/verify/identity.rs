@@ -1,10 +1,17 @@
 //! Claim: the certificate names the expected signer.
 
-use chancery_tlog::certificate::Certificate;
+use chancery_tlog::certificate::{Certificate, SubjectName};
+use chancery_tlog::escape::is_hidden;
 use chancery_tlog::fulcio;
+use chancery_tlog::strict_uri::{self, NotStrict};
 use serde::Serialize;
 
 use super::{Case, Outcome, Refusal, SignerPolicy, not_required, proven};
+
+/// Numbers of the extensions that name a place: issuer, builder, repository, owner, workflow, run.
+const PLACES: [u8; 8] = [1, 5, 8, 9, 12, 16, 18, 21];
+/// Numbers of the extensions that hold a git ref.
+const REFS: [u8; 2] = [6, 14];
 
 /// Who a certificate names, and what its authority says about the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +69,7 @@ pub(super) fn expected(case: &Case<'_>) -> Result<Outcome, Refusal> {
     let Some(certificate) = case.certificate() else {
         return Err("the bundle has no certificate, so nobody is named".to_owned());
     };
+    check_texts(certificate)?;
     let name = sole_name(certificate)?;
     let issuer = fulcio::issuer(certificate);
     if let Some(rule) = &policy.name
@@ -69,16 +77,45 @@ pub(super) fn expected(case: &Case<'_>) -> Result<Outcome, Refusal> {
     {
         return Err(format!("the certificate is for `{name}`; expected {}", rule.describe()));
     }
-    if let Some(expected) = &policy.issuer
-        && issuer.as_ref() != Some(expected)
-    {
-        let found = issuer.as_deref().unwrap_or("nobody");
-        return Err(format!("`{found}` vouches for the certificate's name; expected `{expected}`"));
-    }
-    let by = issuer.as_deref().unwrap_or("an unnamed provider");
+    let Some(issuer) = issuer.filter(|issuer| policy.issuer.accepts(issuer)) else {
+        let found = fulcio::issuer(certificate).unwrap_or_else(|| "nobody".to_owned());
+        let expected = policy.issuer.describe();
+        return Err(format!("`{found}` vouches for the certificate's name; expected {expected}"));
+    };
     if policy.name.is_none() {
         // The policy names a source or builder; those claims bind the certificate.
-        return proven(format!("`{name}` by {by}, held to the expected source or builder below"));
+        return proven(format!("`{name}` by {issuer}, held to the expected source or builder below"));
     }
-    proven(format!("`{name}` by {by}"))
+    proven(format!("`{name}` by {issuer}"))
+}
+
+/// Refuses names and places that can be read in two ways or are shown as something else than they are.
+fn check_texts(certificate: &Certificate) -> Result<(), Refusal> {
+    for name in certificate.subject_names() {
+        let text = name.value();
+        let checked =
+            if matches!(name, SubjectName::Uri(_)) { strict_uri::check(text) } else { visible(text) };
+        checked.map_err(|why| ambiguous("name", text, why))?;
+    }
+    PLACES.iter().try_for_each(|number| check_extension(certificate, *number, strict_uri::check_place))?;
+    REFS.iter().try_for_each(|number| check_extension(certificate, *number, visible))
+}
+
+fn check_extension(
+    certificate: &Certificate,
+    number: u8,
+    check: fn(&str) -> Result<(), NotStrict>,
+) -> Result<(), Refusal> {
+    let Some(text) = fulcio::read(certificate, number) else { return Ok(()) };
+    let what = fulcio::definition(number).map_or("extension", |definition| definition.name);
+    check(&text).map_err(|why| ambiguous(what, &text, why))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the argument of a map_err")]
+fn ambiguous(what: &str, text: &str, why: NotStrict) -> Refusal {
+    format!("the certificate's {what} {text:?} is ambiguous: {why}")
+}
+
+fn visible(text: &str) -> Result<(), NotStrict> {
+    text.chars().find(|c| is_hidden(*c)).map_or(Ok(()), |c| Err(NotStrict::Character(c)))
 }

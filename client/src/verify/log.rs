@@ -9,7 +9,7 @@ mod tree;
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::key::HashAlgorithm;
 use chancery_tlog::rekor::set_payload;
-use chancery_tlog::trust::TrustedLog;
+use chancery_tlog::trust::{Known, TrustedLog};
 
 use super::{Case, Outcome, Refusal, not_required, untrusted};
 use crate::bundle::LogEntry;
@@ -19,21 +19,21 @@ pub(super) struct Logged {
     pub(super) entry: Result<Outcome, Refusal>,
     pub(super) inclusion: Result<Outcome, Refusal>,
     pub(super) checkpoint: Result<Outcome, Refusal>,
-    /// When the log says that it took the entry; `None` if nothing says so.
-    pub(super) time: Result<Option<Timestamp>, Refusal>,
+    /// The times at which logs took the entries, as far as they state one.
+    pub(super) times: Result<Vec<Timestamp>, Refusal>,
 }
 
 impl Logged {
-    fn all(outcome: &Result<Outcome, Refusal>, time: Result<Option<Timestamp>, Refusal>) -> Self {
+    fn all(outcome: &Result<Outcome, Refusal>, times: Result<Vec<Timestamp>, Refusal>) -> Self {
         let same = || outcome.clone();
-        Self { entry: same(), inclusion: same(), checkpoint: same(), time }
+        Self { entry: same(), inclusion: same(), checkpoint: same(), times }
     }
 }
 
 pub(super) fn judge(case: &Case<'_>) -> Logged {
     let entries = &case.bundle.entries;
     if case.trust.logs.is_empty() {
-        return Logged::all(&not_required("no trusted root lists an attestation log"), Ok(None));
+        return Logged::all(&not_required("no trusted root lists an attestation log"), Ok(Vec::new()));
     }
     if entries.is_empty() {
         let why = "the trusted root lists an attestation log, but the bundle has no log entry";
@@ -43,7 +43,7 @@ pub(super) fn judge(case: &Case<'_>) -> Logged {
         entry: each(entries, |entry| leaf::matches_bundle(case, entry)),
         inclusion: each(entries, |entry| tree::included(case, entry)),
         checkpoint: each(entries, |entry| tree::checkpointed(case, entry)),
-        time: times(case),
+        times: times(case),
     }
 }
 
@@ -64,15 +64,28 @@ fn trusted_log<'a>(case: &Case<'a>, entry: &LogEntry) -> Result<&'a TrustedLog, 
     })
 }
 
-/// The earliest signed time, if all that are there hold; the certificate must be valid at every one of them.
-fn times(case: &Case<'_>) -> Result<Option<Timestamp>, Refusal> {
-    let mut earliest: Option<Timestamp> = None;
+/// Every entry's log was trusted at all `known` times. A log signs no time in its checkpoints, so an entry
+/// that a stolen key made is found out by what others know: timestamps, other logs and the certificate.
+pub(super) fn trusted_throughout(case: &Case<'_>, known: &[Known]) -> Result<(), Refusal> {
+    if case.trust.logs.is_empty() {
+        return Ok(());
+    }
+    case.bundle.entries.iter().try_for_each(|entry| trusted_at(trusted_log(case, entry)?, known))
+}
+
+fn trusted_at(log: &TrustedLog, known: &[Known]) -> Result<(), Refusal> {
+    log.validity.covers(known).map_err(|why| format!("the trusted root does not trust {} {why}", log.url))
+}
+
+/// The signed times, if all that are there hold; the certificate must be valid at every one of them.
+fn times(case: &Case<'_>) -> Result<Vec<Timestamp>, Refusal> {
+    let mut times = Vec::new();
     for entry in &case.bundle.entries {
         let Some(time) = signed_time(case, entry)? else { continue };
         case.within_life(time)?;
-        earliest = Some(earliest.map_or(time, |known| known.min(time)));
+        times.push(time);
     }
-    Ok(earliest)
+    Ok(times)
 }
 
 fn signed_time(case: &Case<'_>, entry: &LogEntry) -> Result<Option<Timestamp>, Refusal> {
@@ -89,8 +102,6 @@ fn signed_time(case: &Case<'_>, entry: &LogEntry) -> Result<Option<Timestamp>, R
         .verify(HashAlgorithm::Sha256, &signed, promise)
         .map_err(|error| format!("the signed entry timestamp (SET): {error}"))?;
     let time = Timestamp::from_seconds(seconds);
-    if !log.validity.contains(time) {
-        return Err(format!("the trusted root does not trust {} at {time}", log.url));
-    }
+    trusted_at(log, &[Known::At(time)])?;
     Ok(Some(time))
 }

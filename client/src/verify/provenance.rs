@@ -3,10 +3,16 @@
 //! A certificate's facts come from the authority, which had them from the CI provider's token; a predicate's
 //! facts come from whoever ran in the job. Where both speak, both must say what is expected.
 
-use super::identity::{Identity, sole_name};
+use chancery_tlog::certificate::Certificate;
+use chancery_tlog::fulcio;
+
+use super::identity::sole_name;
 use super::{Case, Outcome, Refusal, SignerPolicy, SourceUri, not_required, proven};
-use crate::slsa::{GITHUB_WORKFLOW, Provenance};
+use crate::slsa::{self, Fact, FactKind, Provenance};
 use crate::statement::Statement;
+
+/// One place that states nothing.
+const NOTHING: &[Option<String>] = &[None];
 
 pub(super) fn predicate_type(case: &Case<'_>) -> Result<Outcome, Refusal> {
     let Some(expected) = &case.policy.predicate_type else {
@@ -28,53 +34,78 @@ pub(super) fn source(case: &Case<'_>) -> Result<Outcome, Refusal> {
     if source.is_none() && source_ref.is_none() {
         return not_required("no source was expected");
     }
-    let certificate = case.certificate().map(Identity::of);
     let provenance = provenance(case)?;
-    if certificate.is_none() && provenance.is_none() {
+    if case.certificate().is_none() && provenance.is_none() {
         return Err("neither a certificate nor provenance names a source".to_owned());
     }
-    let certified =
-        certificate.as_ref().map(|it| (it.source_repository.as_deref(), it.source_ref.as_deref()));
-    let stated = provenance.as_ref().map(|it| (it.source.as_deref(), it.source_ref.as_deref()));
-    // A place that is there must name what is expected; a place that is not there cannot contradict.
-    for (place, found) in [("certificate", certified), ("provenance", stated)] {
-        let Some((found_source, found_ref)) = found else { continue };
-        if let Some(expected) = source {
-            expect(place, "repository", found_source, expected.as_str(), |uri| expected.is(uri))?;
-        }
-        if let Some(expected) = source_ref {
-            expect(place, "ref", found_ref, expected, |found| found == expected)?;
-        }
+    let provenance = provenance.as_ref();
+    if let Some(source) = source {
+        named(case, provenance, FactKind::SourceRepository, source.as_str(), |found| source.is(found))?;
+    }
+    if let Some(source_ref) = source_ref {
+        named(case, provenance, FactKind::SourceRef, source_ref, |found| found == source_ref)?;
     }
     let uri = source.as_ref().map(SourceUri::as_str);
     proven([uri, source_ref.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("@"))
 }
 
+/// A place that is there must name what is expected; a place that is not there cannot contradict.
+fn named(
+    case: &Case<'_>,
+    provenance: Option<&Provenance>,
+    kind: FactKind,
+    expected: &str,
+    is: impl Fn(&str) -> bool,
+) -> Result<(), Refusal> {
+    if let Some(certificate) = case.certificate() {
+        let found = fulcio::read(certificate, kind.extension());
+        expect("certificate", kind.name(), found.as_deref(), expected, &is)?;
+    }
+    let Some(provenance) = provenance else { return Ok(()) };
+    let stated = provenance.stated(kind);
+    let stated = if stated.is_empty() { NOTHING } else { stated };
+    stated.iter().try_for_each(|found| expect("provenance", kind.name(), found.as_deref(), expected, &is))
+}
+
 pub(super) fn builder(case: &Case<'_>) -> Result<Outcome, Refusal> {
     let Some(expected) = &case.policy.builder else { return not_required("no builder was expected") };
     let provenance = provenance(case)?;
-    let name = case.certificate().map(sole_name).transpose()?;
-    // The pair (signer, builder) must be bound: either the certificate is the builder's own, or the caller named
-    // the signer that it accepts for this builder.
-    let signer_named =
-        matches!(&case.policy.signer, SignerPolicy::Certificate(identity) if identity.name.is_some());
-    match (name, &provenance) {
-        (None, None) => return Err("neither a certificate nor provenance names a builder".to_owned()),
-        (Some(name), _) if !signer_named && !is_builder(expected, name) => {
-            return Err(format!("the certificate is for `{name}`; expected builder `{expected}`"));
-        }
-        (Some(name), None) if !is_builder(expected, name) => {
-            return Err(format!("the certificate is for `{name}`; expected builder `{expected}`"));
-        }
-        _ => {}
-    }
-    if let Some(provenance) = &provenance
-        && !is_builder(expected, &provenance.builder)
+    let certified =
+        case.certificate().map(|it| certified_builder(case, it, provenance.is_some())).transpose()?;
+    let certified = certified.flatten();
+    if let Some(certified) = &certified
+        && !is_builder(expected, certified)
     {
-        return Err(format!("the provenance names builder `{}`; expected `{expected}`", provenance.builder));
+        return Err(format!("the certificate is for builder `{certified}`; expected builder `{expected}`"));
     }
-    let found = provenance.map(|provenance| provenance.builder).or(name.map(str::to_owned));
-    proven(found.unwrap_or_default())
+    let stated = provenance.map(|provenance| provenance.builder);
+    if let Some(stated) = &stated
+        && !is_builder(expected, stated)
+    {
+        return Err(format!("the provenance names builder `{stated}`; expected `{expected}`"));
+    }
+    match stated.or(certified) {
+        Some(found) => proven(found),
+        None => Err("neither a certificate nor provenance names a builder".to_owned()),
+    }
+}
+
+/// The builder that the certificate binds: its extension, whatever the statement says, or else its name. The
+/// name need not be a builder's if the caller named the signer that it accepts, and the provenance names a
+/// builder.
+fn certified_builder(
+    case: &Case<'_>,
+    certificate: &Certificate,
+    has_provenance: bool,
+) -> Result<Option<String>, Refusal> {
+    let name = sole_name(certificate)?;
+    let builder = fulcio::read(certificate, FactKind::Builder.extension());
+    let is_signer_named =
+        matches!(&case.policy.signer, SignerPolicy::Certificate(identity) if identity.name.is_some());
+    Ok(match builder {
+        None if is_signer_named && has_provenance => None,
+        builder => Some(builder.unwrap_or_else(|| name.to_owned())),
+    })
 }
 
 /// Held against the provenance as soon as anything is expected of it. Otherwise the signer is trusted with what it
@@ -93,7 +124,7 @@ pub(super) fn agrees(case: &Case<'_>) -> Result<Outcome, Refusal> {
 
 fn agreement(case: &Case<'_>) -> Result<Outcome, Refusal> {
     let Some(provenance) = provenance(case)? else {
-        return not_required("the content is not SLSA provenance");
+        return not_required(no_provenance(case));
     };
     if !provenance.unknown_parameters.is_empty() {
         return Err(format!(
@@ -105,25 +136,51 @@ fn agreement(case: &Case<'_>) -> Result<Outcome, Refusal> {
     let Some(certificate) = case.certificate() else {
         return not_required("a key says nothing about a build");
     };
-    let identity = Identity::of(certificate);
-    if provenance.build_type != GITHUB_WORKFLOW || identity.source_repository.is_none() {
-        return not_required("the certificate says nothing that this build type repeats");
+    if !provenance.repeats_certificate {
+        let build_type = &provenance.build_type;
+        return not_required(format!(
+            "nothing of build type {build_type} is known to repeat the certificate"
+        ));
     }
-    let pairs = [
-        ("source repository", &provenance.source, &identity.source_repository),
-        ("commit", &provenance.source_digest, &identity.source_digest),
-        ("ref", &provenance.source_ref, &identity.source_ref),
-        ("run", &provenance.invocation, &identity.run_invocation),
-        ("builder", &Some(provenance.builder.clone()), &identity.build_signer),
-    ];
-    for (what, stated, certified) in pairs {
-        if let (Some(stated), Some(certified)) = (stated, certified)
-            && stated != certified
-        {
-            return Err(format!("the provenance says {what} `{stated}`, the certificate `{certified}`"));
+    let mut compared = Vec::new();
+    for fact in &provenance.facts {
+        let Some(certified) = fulcio::read(certificate, fact.kind.extension()) else { continue };
+        same(fact, &certified)?;
+        compared.push(fact.kind.name());
+    }
+    match compared.split_last() {
+        None => not_required("the certificate says nothing that this build type repeats"),
+        Some((last, [])) => proven(format!("{last} is the certificate's")),
+        Some((last, others)) => proven(format!("{} and {last} are the certificate's", others.join(", "))),
+    }
+}
+
+fn no_provenance(case: &Case<'_>) -> String {
+    match &case.statement {
+        Some(Ok(statement)) if slsa::is_unread(&statement.predicate_type) => {
+            let found: String = statement.predicate_type.chars().take(100).collect();
+            format!("{found} is not read; versions 0.2 and 1 of SLSA provenance are")
+        }
+        _ => "the content is not SLSA provenance".to_owned(),
+    }
+}
+
+/// Everywhere that the fact must be stated, it is stated as the certificate has it.
+fn same(fact: &Fact, certified: &str) -> Result<(), Refusal> {
+    let name = fact.kind.name();
+    if fact.stated.is_empty() {
+        return Err(format!("the provenance says no {name}, the certificate `{certified}`"));
+    }
+    for stated in &fact.stated {
+        match stated {
+            Some(stated) if fact.kind.same(stated, certified) => {}
+            Some(stated) => {
+                return Err(format!("the provenance says {name} `{stated}`, the certificate `{certified}`"));
+            }
+            None => return Err(format!("the provenance says no {name}, the certificate `{certified}`")),
         }
     }
-    proven("source, commit, ref, run and builder are the certificate's")
+    Ok(())
 }
 
 /// The provenance, if the content is some; an error if it claims to be and is malformed.

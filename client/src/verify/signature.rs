@@ -11,7 +11,8 @@ pub(super) fn by_signer(case: &Case<'_>) -> Result<Outcome, Refusal> {
     match &case.bundle.content {
         Content::Message(message) => {
             let (algorithm, digest) = signed_digest(case, message, kind.default_hash())?;
-            key.verify_digest(algorithm, digest, &message.signature).map_err(|error| error.to_string())?;
+            key.verify_digest_any_encoding(algorithm, digest, &message.signature)
+                .map_err(|error| error.to_string())?;
             proven(format!("{kind} over the artifact's {}", algorithm.name()))
         }
         Content::Envelope(envelope) => {
@@ -19,9 +20,9 @@ pub(super) fn by_signer(case: &Case<'_>) -> Result<Outcome, Refusal> {
             let (hash, signature) = (kind.default_hash(), envelope.signature());
             // By the key's default hash, or by SHA-256 as Rekor v1 and older clients do for every curve, or as
             // prehashed: that is Ed25519ph, the only Ed25519 that Rekor v2 takes.
-            key.verify(hash, &signed, signature)
-                .or_else(|_| key.verify(HashAlgorithm::Sha256, &signed, signature))
-                .or_else(|_| key.verify_digest(hash, &hash.digest(&signed), signature))
+            key.verify_any_encoding(hash, &signed, signature)
+                .or_else(|_| key.verify_any_encoding(HashAlgorithm::Sha256, &signed, signature))
+                .or_else(|_| key.verify_digest_any_encoding(hash, &hash.digest(&signed), signature))
                 .map_err(|error| error.to_string())?;
             proven(format!("{kind} over the statement"))
         }

@@ -5,38 +5,64 @@
 
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::timestamp::{Expected, TimestampError, VerifiedTimestamp, verify_response};
+use chancery_tlog::trust::{Known, Validity};
 
 use super::{Case, Outcome, Refusal, not_required, proven, untrusted};
 
 /// How the claims about time came out.
 pub(super) struct Timed {
     pub(super) signing_time: Result<Outcome, Refusal>,
-    pub(super) timestamp: Result<Outcome, Refusal>,
+    /// The claim about the timestamps, each by itself; [`Timed::trusted_throughout`] is the whole of it.
+    timestamp: Result<Outcome, Refusal>,
     /// When to judge the certificate; `None` for keys that need no time.
     pub(super) at: Result<Option<Timestamp>, Refusal>,
+    /// Everything that is known of the time: what trusted parties signed, and the certificate's life.
+    pub(super) known: Vec<Known>,
+    /// Periods of the authorities of the timestamps.
+    authorities: Vec<Validity>,
 }
 
-/// `logged` is what the log said.
-pub(super) fn judge(case: &Case<'_>, logged: Result<Option<Timestamp>, Refusal>, clock: &dyn Clock) -> Timed {
-    let stamps = stamps(case);
-    let known = match (logged, &stamps) {
-        (Err(why), _) => Err(why),
-        (Ok(None), Err(why)) => Err(format!("no trusted time: the timestamp does not hold: {why}")),
-        // A timestamp that does not hold refuses the bundle; the rest is still judged, by the log's word.
-        (Ok(logged), stamps) => {
-            let stamped = stamps.as_ref().ok().and_then(|(_, earliest)| *earliest);
-            known(case, logged, stamped, clock)
+impl Timed {
+    /// The claim about the timestamps, of which every authority must have been trusted at all `known` times.
+    /// A stolen key of an authority can sign any time, so one that was used after its end is found out by what
+    /// others know: logs, other authorities and the certificate.
+    pub(super) fn trusted_throughout(&self, known: &[Known]) -> Result<Outcome, Refusal> {
+        let timestamp = self.timestamp.clone()?;
+        for authority in &self.authorities {
+            authority.covers(known).map_err(|why| TimestampError::NotTrusted(why).to_string())?;
         }
+        Ok(timestamp)
+    }
+}
+
+/// `logged` is what the logs stated.
+pub(super) fn judge(case: &Case<'_>, logged: &Result<Vec<Timestamp>, Refusal>, clock: &dyn Clock) -> Timed {
+    let stamps = stamps(case);
+    let stamped: Vec<Timestamp> = stamps.iter().flat_map(|(_, stamps)| stamps).map(|it| it.time).collect();
+    let authorities = stamps.iter().flat_map(|(_, stamps)| stamps).map(|it| it.validity).collect();
+    let chosen = match (logged, &stamps) {
+        (Err(why), _) => Err(why.clone()),
+        (Ok(logged), Err(why)) if logged.is_empty() => {
+            Err(format!("no trusted time: the timestamp does not hold: {why}"))
+        }
+        // A timestamp that does not hold refuses the bundle; the rest is still judged, by the log's word.
+        (Ok(logged), _) => choose(case, logged.iter().min().copied(), stamped.iter().min().copied(), clock),
     };
+    let signed = logged.iter().flatten().chain(&stamped).copied().map(Known::At);
+    let life = case.certificate().map(|it| Known::Within(it.not_before(), it.not_after()));
+    let mut known: Vec<Known> = signed.chain(life).collect();
     let timestamp = stamps.map(|(outcome, _)| outcome);
-    match known {
-        Ok((outcome, at)) => Timed { signing_time: Ok(outcome), timestamp, at: Ok(at) },
-        Err(why) => Timed { signing_time: Err(why.clone()), timestamp, at: Err(why) },
+    match chosen {
+        Ok((outcome, at)) => {
+            known.extend(at.map(Known::At));
+            Timed { signing_time: Ok(outcome), timestamp, at: Ok(at), known, authorities }
+        }
+        Err(why) => Timed { signing_time: Err(why.clone()), timestamp, at: Err(why), known, authorities },
     }
 }
 
 /// When the certificate is judged, and by whose word.
-fn known(
+fn choose(
     case: &Case<'_>,
     logged: Option<Timestamp>,
     stamped: Option<Timestamp>,
@@ -76,15 +102,15 @@ fn nobody_tells(case: &Case<'_>) -> Refusal {
     format!("no trusted time: {log}, and {stamp}")
 }
 
-/// The claim about the timestamps, and the earliest of them: all must hold, not one of them.
-fn stamps(case: &Case<'_>) -> Result<(Outcome, Option<Timestamp>), Refusal> {
+/// The claim about the timestamps, and those that hold: all must, not one of them.
+fn stamps(case: &Case<'_>) -> Result<(Outcome, Vec<VerifiedTimestamp>), Refusal> {
     let (responses, authorities) = (&case.bundle.timestamps, &case.trust.timestamp_authorities);
     if responses.is_empty() {
-        return Ok((not_required("the bundle has none")?, None));
+        return Ok((not_required("the bundle has none")?, Vec::new()));
     }
     if authorities.is_empty() {
         let why = format!("{} in the bundle, but no timestamp authority is trusted", responses.len());
-        return Ok((not_required(why)?, None));
+        return Ok((not_required(why)?, Vec::new()));
     }
     let mut known: Vec<VerifiedTimestamp> = Vec::with_capacity(responses.len());
     for response in responses {
@@ -102,7 +128,7 @@ fn stamps(case: &Case<'_>) -> Result<(Outcome, Option<Timestamp>), Refusal> {
     }
     let told: Vec<String> =
         known.iter().map(|stamp| format!("{} by {}", stamp.time, stamp.signer.subject())).collect();
-    Ok((proven(told.join("; "))?, known.iter().map(|stamp| stamp.time).min()))
+    Ok((proven(told.join("; "))?, known))
 }
 
 impl Case<'_> {

@@ -73,7 +73,7 @@ fn an_authority_counts_only_while_it_is_trusted() {
     root["timestampAuthorities"][0]["validFor"]["end"] = json!("2021-01-01T00:00:00Z");
     let trust = Keyring::parse(root.to_string().as_bytes()).unwrap();
     let report = judge(&instance.signature_v2(), &trust, &workflow_policy());
-    assert_refused(&report, Claim::Timestamp, "not trusted for");
+    assert_refused(&report, Claim::Timestamp, "not trusted at");
     assert_refused(&report, Claim::SigningTime, "does not hold");
     assert_refused(&report, Claim::CertificateChain, "without a trusted time");
 }
