@@ -4,7 +4,6 @@
 //! token for signing opens no entries and a token for reading buys no certificate: their audiences differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +12,14 @@ use async_trait::async_trait;
 use chancery_ca::IssuerConfig;
 use chancery_ca::oidc::{self, TokenError, VerifiedToken, Verifier};
 use chancery_tlog::clock::Clock;
+use chancery_tlog::files;
 use chancery_tlog::serve::access::{
     CertificateReaders, Credentials, Denied, Gate, Reader, Readers, TokenReaders, new_token,
 };
 use serde_json::{Value, json};
 
 use crate::config::{Access, Config, OidcAccess, ReaderRule};
+use crate::output;
 
 /// What `init` writes at the head of a file of tokens.
 pub(crate) const TOKENS_HEAD: &str = "\
@@ -32,7 +33,7 @@ pub(crate) fn gate(
     signing: Option<&IssuerConfig>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Gate> {
-    Ok(match &config.access {
+    let gate = match &config.access {
         Access::Open => Gate::open(),
         Access::Token(file) => {
             let readers = TokenReaders::load(file)
@@ -49,7 +50,8 @@ pub(crate) fn gate(
             // The listener has the file, and the handshake has verified whatever comes by.
             Gate::closed(Arc::new(CertificateReaders))
         }
-    })
+    };
+    Ok(gate.for_pages_of(config.origins.clone()))
 }
 
 /// In words, for `check-config`; and whether nobody is let in yet.
@@ -99,10 +101,10 @@ pub(crate) fn make_token(dir: &Path, name: &str) -> anyhow::Result<()> {
         let known = TokenReaders::load(file)?;
         ensure!(!known.has(name), "{} has a line for `{name}` already: remove it first", file.display());
     }
+    // Before it is listed: a token that was not seen opens nothing.
+    output::print(&format!("{token}\n"))?;
     append(file, &line)?;
-    writeln!(std::io::stdout(), "{token}")?;
-    let words = format!("`{name}` may read entries with this token; it is shown only once\n");
-    std::io::stderr().write_all(words.as_bytes())?;
+    output::say(&format!("`{name}` may read entries with this token; it is shown only once\n"));
     Ok(())
 }
 
@@ -113,12 +115,7 @@ fn append(file: &PathBuf, line: &str) -> anyhow::Result<()> {
         if fresh { TOKENS_HEAD.to_owned() } else { std::fs::read_to_string(file).with_context(failed)? };
     let end = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
     let text = if fresh { format!("{old}{line}\n") } else { format!("{end}{line}\n") };
-    std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(file)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .with_context(failed)
+    files::append(file, files::PUBLIC, text.as_bytes()).with_context(failed)
 }
 
 /// Whoever has an ID token that one of the rules takes.
@@ -172,9 +169,9 @@ impl OidcReaders {
 impl Readers for OidcReaders {
     async fn admit(&self, credentials: Credentials) -> Result<Reader, Denied> {
         let token = credentials.token().ok_or(Denied::Missing)?;
-        match self.verifier.verify(token).await {
+        match self.verifier.verify(token, credentials.address()).await {
             Ok(token) => self.name(&token),
-            Err(error @ TokenError::Keys { .. }) => {
+            Err(error @ (TokenError::Keys { .. } | TokenError::TooManyIssuers { .. })) => {
                 tracing::warn!(%error, "a reader's token cannot be verified");
                 Err(Denied::Unavailable)
             }
@@ -195,13 +192,20 @@ impl Readers for OidcReaders {
 }
 
 /// An issuer as a Fulcio configuration has it. Of its type only the form is used: names come from the rules. An issuer
-/// with a private CA is known from the instance's own fulcio.yaml.
+/// with a private CA, or whose keys need another way, is known from the instance's own fulcio.yaml.
 fn issuer(rule: &ReaderRule, access: &OidcAccess, signing: Option<&IssuerConfig>) -> Value {
     let mut issuer = json!({ "IssuerURL": rule.issuer, "ClientID": access.audience, "Type": "email" });
     let known = signing.and_then(|signing| signing.find(&rule.issuer));
-    if let Some(pem) = known.and_then(|known| known.ca_certificates.as_ref()) {
+    let Some(known) = known else { return issuer };
+    if let Some(pem) = &known.ca_certificates {
         issuer["CACert"] = json!(pem);
     }
+    // A pattern of the file has neither of the two files, so what is copied is always valid for one issuer.
+    let access = &known.key_access;
+    let hosts: Vec<String> = access.jwks_hosts.iter().map(ToString::to_string).collect();
+    issuer["JWKSHosts"] = json!(hosts);
+    issuer["BearerTokenFile"] = json!(access.bearer_token_file);
+    issuer["JWKSFile"] = json!(access.jwks_file);
     issuer
 }
 

@@ -9,7 +9,6 @@ pub(crate) mod folder;
 mod instance_files;
 pub(crate) mod manifest;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -27,7 +26,7 @@ use crate::config::{Config, LogConfig};
 use crate::control;
 use crate::fsck::{Progress, checkpoint_key, leaves, text};
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
-use crate::tuf;
+use crate::{output, tuf};
 
 /// What is backed up, and how.
 #[derive(Args, Debug)]
@@ -242,7 +241,7 @@ pub(crate) fn check_copy(
 
 fn report(config: &Config, manifest: &Manifest, dest: &Path) -> anyhow::Result<()> {
     let lines = manifest.logs.iter().map(|log| format!("log `{}`: {} entries\n", log.name, log.size));
-    std::io::stdout().write_all(lines.collect::<String>().as_bytes())?;
+    output::print(&lines.collect::<String>())?;
     let mut talk = vec![format!("backup of {} made in {}", config.url, dest.display())];
     for file in instance_files::elsewhere(config) {
         talk.push(format!("note: {} is outside of the instance and not in the backup", file.display()));
@@ -259,6 +258,6 @@ fn report(config: &Config, manifest: &Manifest, dest: &Path) -> anyhow::Result<(
     } else {
         talk.push("note: the keys are not in it; it cannot be served without them".to_owned());
     }
-    let _ = writeln!(std::io::stderr(), "{}", talk.join("\n"));
+    output::say(&(talk.join("\n") + "\n"));
     Ok(())
 }

@@ -1,19 +1,19 @@
 //! `chancery-server check-config`: everything that `run` would find out, without opening a port or a log.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
 use chancery_ca::config::Location;
+use chancery_ca::policy::ClaimPolicy;
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
 
 use crate::access;
+use crate::chains::is_root_key;
 use crate::config::{Config, EndedConfig};
-use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
 use crate::memory::Memory;
-use crate::roles::{Instance, LogRole, Speaks};
-use crate::{backup, trust, tuf};
+use crate::roles::{Instance, LogRole, OtherChains, Speaks};
+use crate::{backup, expiry, output, trust};
 
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Findings {
 /// Checks the instance in `dir` and prints what was looked at. `Err` if `run` would not start.
 pub(crate) fn check(dir: &Path) -> anyhow::Result<()> {
     let findings = findings(dir)?;
-    writeln!(std::io::stdout(), "{}", findings.lines.join("\n"))?;
+    output::print(&(findings.lines.join("\n") + "\n"))?;
     match findings.problems {
         0 => Ok(()),
         1 => bail!("1 problem found"),
@@ -66,7 +66,9 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     instance.logs.iter().for_each(|log| check_log(log, &mut findings));
     check_attestation_logs(&instance, &mut findings);
     check_timestamp_authority(&instance, &mut findings);
+    check_expiry(&instance, clock.now(), &mut findings);
     check_tuf(&instance, &*clock, &mut findings)?;
+    check_lost(&instance, &mut findings)?;
     check_memory(&instance.config, &mut findings);
     check_root_keys(&instance.config, &mut findings);
     check_trust_files(&instance, &mut findings)?;
@@ -85,7 +87,12 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
 }
 
 fn check_listener(config: &Config, findings: &mut Findings) {
-    findings.good(format!("chancery.toml: {} served on {}", config.url, config.listen.address));
+    let addresses: Vec<_> = config.listen.addresses().map(|address| address.to_string()).collect();
+    findings.good(format!("chancery.toml: {} served on {}", config.url, addresses.join(" and ")));
+    let reached = config.listen.addresses().any(|address| [0, config.url.port()].contains(&address.port()));
+    if config.url.is_loopback() && !config.listen.behind_proxy && !reached {
+        findings.warning(format!("clients come to {}, and `[listen]` has another port", config.url));
+    }
     let Some(tls) = &config.listen.tls else {
         if config.url.is_https() && !config.listen.behind_proxy {
             findings.warning("`url` is https, but there is no `[listen.tls]` and `behind_proxy` is false");
@@ -161,13 +168,36 @@ fn check_ca(instance: &Instance, findings: &mut Findings) {
         let until = issuing.not_after();
         findings.good(format!("CA: {}, {} certificates, until {until}", issuing.subject(), ca.chain.len()));
     }
+    check_others("CA", &ca.others, findings);
     for issuer in ca.issuers.issuers() {
         let (Location::Url(issuer_url) | Location::Pattern(issuer_url)) = &issuer.location;
-        findings.good(format!("issuer: {issuer_url} as {}", issuer.type_name));
+        let policy = ca.policies().iter().find(|policy| policy.issuer() == issuer_url);
+        findings.good(format!("issuer: {issuer_url} as {}; {}", issuer.type_name, describe_policy(policy)));
+        if policy.is_some_and(ClaimPolicy::permits_any_tenant) {
+            findings.warning(format!("issuer: anyone with a token of {issuer_url} gets a certificate"));
+        }
+        for warning in policy.iter().flat_map(|policy| policy.tenant_warnings(issuer)) {
+            findings.warning(format!("chancery.toml: {warning}"));
+        }
+    }
+    for warning in ca.policies().iter().flat_map(ClaimPolicy::warnings) {
+        findings.warning(format!("chancery.toml: {warning}"));
     }
     for warning in ca.issuers.warnings() {
         findings.warning(format!("fulcio.yaml: {warning}"));
     }
+}
+
+fn describe_policy(policy: Option<&ClaimPolicy>) -> String {
+    let rules: Vec<&str> = policy.into_iter().flat_map(ClaimPolicy::rules).collect();
+    let permitted = match rules.len() {
+        0 => "all its tokens".to_owned(),
+        1 => format!("tokens by rule {}", rules.concat()),
+        _ => format!("tokens by rules {}", rules.join(", ")),
+    };
+    let use_once =
+        if policy.is_some_and(ClaimPolicy::is_single_use) { ", each for one certificate" } else { "" };
+    permitted + use_once
 }
 
 fn check_timestamp_authority(instance: &Instance, findings: &mut Findings) {
@@ -179,6 +209,16 @@ fn check_timestamp_authority(instance: &Instance, findings: &mut Findings) {
             role.chain.len()
         ));
     }
+    check_others("timestamp authority", &role.others, findings);
+}
+
+fn check_others(role: &str, chains: &OtherChains, findings: &mut Findings) {
+    for chain in chains.identities(true) {
+        findings.good(match (chain.past, chain.until) {
+            (Some(name), Some(until)) => format!("{role}: chain `{name}` of the past, trusted until {until}"),
+            _ => format!("{role}: the next chain, published since {}", chain.since),
+        });
+    }
 }
 
 fn check_tuf(instance: &Instance, clock: &dyn Clock, findings: &mut Findings) -> anyhow::Result<()> {
@@ -189,6 +229,26 @@ fn check_tuf(instance: &Instance, clock: &dyn Clock, findings: &mut Findings) ->
             found.warnings.iter().for_each(|warning| findings.warning(warning));
         }
         Err(error) => findings.problem(error.to_string()),
+    }
+    Ok(())
+}
+
+/// What ends, and what has ended.
+fn check_expiry(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    expiry::of(instance).iter().filter_map(|end| end.warning(now)).for_each(|words| findings.warning(words));
+}
+
+/// What clients were told to trust has to stay, or go with a reason.
+fn check_lost(instance: &Instance, findings: &mut Findings) -> anyhow::Result<()> {
+    // A repository that cannot be read is a problem that `check_tuf` names.
+    if instance.tuf.as_ref().is_some_and(|tuf| tuf.trusted_root().is_err()) {
+        return Ok(());
+    }
+    for lost in instance.lost()? {
+        findings.problem(format!(
+            "{lost} was published and is in chancery.toml no more: put its table back, or nothing that it vouched for will \
+             verify (`withdrawn` there says that this is meant)"
+        ));
     }
     Ok(())
 }
@@ -213,10 +273,13 @@ fn check_memory(config: &Config, findings: &mut Findings) {
 }
 
 fn check_root_keys(config: &Config, findings: &mut Findings) {
-    for key in [ROOT_KEY, TSA_ROOT_KEY, tuf::OFFLINE_KEY] {
-        if config.dir.join(key).exists() {
-            findings.warning(format!("{key} is on this machine: move it offline, the server never needs it"));
-        }
+    let names = std::fs::read_dir(config.dir.join("keys")).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| is_root_key(name)).collect();
+    names.sort_unstable();
+    for name in names {
+        findings
+            .warning(format!("keys/{name} is on this machine: move it offline, the server never needs it"));
     }
 }
 

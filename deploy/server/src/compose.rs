@@ -19,8 +19,8 @@ use chancery_tlog::ct::Sct;
 use chancery_tlog::key::PublicKey;
 use chancery_tlog::serve::access::Gate;
 use chancery_tlog::serve::health::Readiness;
-use chancery_tlog::serve::rate::{self, IdentityLimiter};
-use chancery_tlog::serve::{grpc, reply};
+use chancery_tlog::serve::rate::IdentityLimiter;
+use chancery_tlog::serve::{Occupancy, Routes, grpc, reply};
 use chancery_tlog::server::admission::Admission;
 use chancery_tlog::server::ct::{CtLog, CtLogError};
 use chancery_tlog::server::log::{Log, Sequencer};
@@ -28,14 +28,14 @@ use chancery_tlog::server::log::{Log, Sequencer};
 use self::mounts::Mounts;
 use crate::config::Signers;
 use crate::observe::{self, Sampler};
-use crate::roles::{Instance, LogRole, OpenLog, Speaks};
+use crate::roles::{CaRole, Instance, LogRole, OpenLog, Speaks};
 use crate::tuf::{self, Publisher, TufRole};
 use crate::{access, trust};
 
 /// What `run` serves and supervises.
 pub(crate) struct Application {
     /// All routes.
-    pub(crate) router: Router,
+    pub(crate) routes: Routes,
     /// The sequencers of all logs, by name. They have to run before the first request comes.
     pub(crate) sequencers: Vec<(String, Sequencer)>,
     /// The logs, for memories and backups.
@@ -44,6 +44,8 @@ pub(crate) struct Application {
     pub(crate) tuf: Option<Publisher>,
     /// What is shown to whoever scrapes.
     pub(crate) sampler: Sampler,
+    /// The bounds of the listener that is to serve the router, which its readiness is about too.
+    pub(crate) occupancy: Occupancy,
 }
 
 /// Opens the logs of `instance` and puts everything together.
@@ -51,13 +53,17 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
     let mut router = trust::router(instance.documents()?);
     let tuf = instance.tuf.as_ref().map(|role| open_tuf(role, &instance, clock)).transpose()?;
     router = tuf.iter().map(tuf::router).fold(router, Router::merge);
-    let mut readiness = Readiness::new();
+    let occupancy = Occupancy::new(&instance.config.limits);
+    let mut readiness = with_room(Readiness::new(), occupancy.clone());
     let (mut sequencers, mut logs) = (Vec::new(), Vec::new());
     let mut mounts = Mounts::default();
     let mut newest_head = Timestamp::default();
+    // A role whose chain has ended takes nothing else out of service, unless there is nothing else.
+    let (has_logs, has_ca, has_timestamp) =
+        (instance.config.served_logs().count() > 0, instance.ca.is_some(), instance.timestamp.is_some());
     let shared = Shared {
         gate: access::gate(&instance.config, instance.ca.as_ref().map(|ca| &ca.issuers), clock)?,
-        own_chain: instance.ca.as_ref().map(|ca| ca.chain.clone()).unwrap_or_default(),
+        own_chains: instance.ca.iter().flat_map(CaRole::chains).map(<[_]>::to_vec).collect(),
         identities: instance.identities,
         clock: clock.clone(),
     };
@@ -77,27 +83,27 @@ pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> a
         newest_head = newest_head.max(log.head().time);
         mounts.add(role, log, &shared, &instance.config.url).with_context(name)?;
     }
-    let (routes, issuance_log) = mounts.finish(&shared, &instance.config.url);
-    router = router.merge(routes);
+    let mounted = mounts.finish(&shared.gate);
+    router = router.merge(mounted.router);
     if let Some(ca) = instance.ca {
         observe::show_chain("ca", &ca.chain);
-        let own = issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
+        let own = mounted.issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
         let service = Arc::new(ca.into_service(own, clock.clone())?);
         router = router.merge(chancery_ca::router(service.clone()));
-        readiness = with_ca(readiness, service);
+        readiness = with_ca(readiness, service, !has_logs && !has_timestamp);
     }
     if let Some(role) = instance.timestamp {
         observe::show_chain("timestamp_authority", &role.chain);
         let authority = Arc::new(role.into_authority(newest_head, clock.clone())?);
         router = router.merge(timestamp::router(authority.clone()));
-        readiness = with_timestamp(readiness, authority);
+        readiness = with_timestamp(readiness, authority, !has_logs && !has_ca);
     }
     let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
-    let router = rate::per_address(router, &instance.config.rates);
+    let routes = hosts::by_host(&router, mounted.by_host, instance.config.url.hostname());
     let tls = instance.config.listen.tls.as_ref().map(|tls| tls.certificate.clone());
     let sampled = logs.iter().map(|open: &OpenLog| open.log.clone()).collect();
     let sampler = Sampler::new(sampled, tls, clock.clone());
-    Ok(Application { router, sequencers, logs, tuf, sampler })
+    Ok(Application { routes, sequencers, logs, tuf, sampler, occupancy })
 }
 
 fn open_tuf(role: &TufRole, instance: &Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Publisher> {
@@ -112,7 +118,7 @@ struct Shared {
     /// Before the sealed zone.
     gate: Gate,
     /// Of the CA of this process, issuing certificate first.
-    own_chain: Vec<Certificate>,
+    own_chains: Vec<Vec<Certificate>>,
     identities: Option<Arc<IdentityLimiter>>,
     clock: Arc<dyn Clock>,
 }
@@ -120,7 +126,7 @@ struct Shared {
 impl Shared {
     /// Who may write to an attestation log.
     fn admission(&self, role: &LogRole) -> Admission {
-        let authorities = self.own_chain.iter().chain(&role.authorities).cloned().collect();
+        let authorities = self.own_chains.iter().flatten().chain(&role.authorities).cloned().collect();
         let clock = self.clock.clone();
         let admission = match role.config.admission.signers {
             Signers::Any => Admission::any(authorities, clock),
@@ -128,6 +134,14 @@ impl Shared {
         };
         admission.limited(self.identities.clone())
     }
+}
+
+/// A listener is ready while it has room for a write.
+fn with_room(readiness: Readiness, occupancy: Occupancy) -> Readiness {
+    readiness.with("room for requests", move || {
+        let checked = occupancy.check();
+        async move { checked }
+    })
 }
 
 /// A log is ready while its sequencer takes entries.
@@ -145,18 +159,22 @@ fn with_log(readiness: Readiness, role: &LogRole, log: &Log) -> Readiness {
 }
 
 /// A CA is ready while its own certificates outlive those that it would issue.
-fn with_ca(readiness: Readiness, service: Arc<CertificateService>) -> Readiness {
-    readiness.with("certificate authority", move || {
+fn with_ca(readiness: Readiness, service: Arc<CertificateService>, vital: bool) -> Readiness {
+    readiness.with_check("certificate authority", vital, move || {
         let ready = service.is_ready();
         async move {
-            if ready { Ok(()) } else { Err("a CA certificate is about to end: renew the chain".to_owned()) }
+            if ready {
+                Ok(())
+            } else {
+                Err("its certificates have ended, or are about to: replace the chain".to_owned())
+            }
         }
     })
 }
 
 /// A timestamp authority is ready while it knows the time and its certificates are valid.
-fn with_timestamp(readiness: Readiness, authority: Arc<TimestampAuthority>) -> Readiness {
-    readiness.with("timestamp authority", move || {
+fn with_timestamp(readiness: Readiness, authority: Arc<TimestampAuthority>, vital: bool) -> Readiness {
+    readiness.with_check("timestamp authority", vital, move || {
         let ready = authority.check().map_err(|error| error.to_string());
         async move { ready }
     })
@@ -183,5 +201,7 @@ impl IssuanceLog for OwnLog {
     }
 }
 
+#[cfg(test)]
+mod stalls;
 #[cfg(test)]
 mod zones;

@@ -5,13 +5,16 @@
 //! checked as far as that needs no other file and no socket.
 
 mod access;
+mod chain;
 mod log;
 mod url;
 
 use std::path::{Path, PathBuf};
 
+use chancery_ca::policy::ClaimPolicy;
 use chancery_tlog::clock::Timestamp;
-use chancery_tlog::serve::key_file::Passphrase;
+use chancery_tlog::serve::cors::Origins;
+use chancery_tlog::serve::key_file::{Passphrase, Protection};
 use chancery_tlog::serve::rate::Effective;
 use chancery_tlog::serve::{Limits, ListenSettings, SettingsError};
 use figment::Figment;
@@ -19,6 +22,7 @@ use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::access::{Access, OidcAccess, ReaderRule, is_exposed};
+pub(crate) use self::chain::{ImportedConfig, NextChain, PastChain};
 pub(crate) use self::log::{Dialect, EndedConfig, Face, LogConfig, Signers};
 pub(crate) use self::url::BaseUrl;
 
@@ -65,6 +69,11 @@ impl ConfigError {
                 let key = rest.first().map(|key| format!(", `{key}`")).unwrap_or_default();
                 format!("`[[log]]` number {number}{key}")
             }
+            [ca, policy, index, ..] if ca == "ca" && policy == "policy" => {
+                let number =
+                    index.parse::<usize>().map_or_else(|_| index.clone(), |index| (index + 1).to_string());
+                format!("`[[ca.policy]]` number {number}")
+            }
             path => format!("`{}`", path.join(".").to_lowercase()),
         };
         Self::Form { origin, problem: format!("{place}: {}", error.kind) }
@@ -82,8 +91,8 @@ pub(crate) struct Config {
     pub(crate) dir: PathBuf,
     /// The address that clients use.
     pub(crate) url: BaseUrl,
-    /// What unlocks the keys.
-    pub(crate) passphrase: Option<Passphrase>,
+    /// What guards the key files.
+    pub(crate) protection: Protection,
     /// Listener.
     pub(crate) listen: ListenSettings,
     /// Bounds.
@@ -92,6 +101,8 @@ pub(crate) struct Config {
     pub(crate) rates: Effective,
     /// Who may read entries.
     pub(crate) access: Access,
+    /// Origins whose web pages may read entries.
+    pub(crate) origins: Origins,
     /// JSON logs.
     pub(crate) json_logs: bool,
     /// The certificate authority, if this process is one.
@@ -104,6 +115,8 @@ pub(crate) struct Config {
     pub(crate) tuf: Option<TufConfig>,
     /// Where heads are remembered outside of the instance.
     pub(crate) memory: Option<MemoryConfig>,
+    /// Trust of instances before this one.
+    pub(crate) imported: Vec<ImportedConfig>,
 }
 
 /// The certificate authority.
@@ -119,11 +132,19 @@ pub(crate) struct CaConfig {
     /// Issuers on loopback may do without TLS.
     #[serde(default)]
     pub(crate) development: bool,
+    /// Which tokens of the issuers get a certificate.
+    #[serde(default)]
+    pub(crate) policy: Vec<ClaimPolicy>,
     /// The issuance log of another process.
     pub(crate) issuance_log: Option<RemoteLogConfig>,
     /// Start of trust.
     #[serde(deserialize_with = "rfc3339")]
     pub(crate) since: Timestamp,
+    /// The chain to come.
+    pub(crate) next: Option<NextChain>,
+    /// Chains that issued before, oldest first.
+    #[serde(default)]
+    pub(crate) past: Vec<PastChain>,
 }
 
 /// An issuance log behind HTTP.
@@ -155,6 +176,11 @@ pub(crate) struct TimestampConfig {
     /// Start of trust.
     #[serde(deserialize_with = "rfc3339")]
     pub(crate) since: Timestamp,
+    /// The chain to come.
+    pub(crate) next: Option<NextChain>,
+    /// Chains that stamped before, oldest first.
+    #[serde(default)]
+    pub(crate) past: Vec<PastChain>,
 }
 
 /// The TUF repository.
@@ -179,6 +205,8 @@ pub(crate) struct MemoryConfig {
 struct File {
     url: String,
     passphrase: Option<Passphrase>,
+    #[serde(default)]
+    group_readable_keys: bool,
     listen: ListenSettings,
     #[serde(default)]
     limits: Limits,
@@ -191,6 +219,8 @@ struct File {
     timestamp: Option<TimestampConfig>,
     tuf: Option<TufConfig>,
     memory: Option<MemoryConfig>,
+    #[serde(default)]
+    imported: Vec<ImportedConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -226,6 +256,11 @@ impl Config {
         file.listen.check()?;
         file.limits.check()?;
         log::check(&file.log, &url, file.ca.is_some())?;
+        chain::check("ca", file.ca.as_ref().map_or(&[], |ca| &ca.past))?;
+        chain::check("timestamp", file.timestamp.as_ref().map_or(&[], |timestamp| &timestamp.past))?;
+        chain::check_imported(&file.imported)?;
+        let origins =
+            file.access.as_ref().map_or_else(|| Ok(Origins::default()), access::Section::origins)?;
         let access = access::choose(file.access, &file.listen, &url, dir)?;
         let rates = file.limits.rates.or_defaults(is_exposed(&file.listen, &url));
         let lonely = file.ca.as_ref().is_some_and(|ca| ca.issuance_log.is_none());
@@ -240,17 +275,19 @@ impl Config {
         let config = Self {
             dir: dir.to_owned(),
             url,
-            passphrase: file.passphrase,
+            protection: Protection { passphrase: file.passphrase, group_may_read: file.group_readable_keys },
             listen: file.listen,
             limits: file.limits,
             rates,
             access,
+            origins,
             json_logs: file.logging.json,
             ca: file.ca,
             logs: file.log,
             timestamp: file.timestamp,
             tuf: file.tuf,
             memory: file.memory,
+            imported: file.imported,
         };
         let config = config.with_resolved_paths();
         if config.memory.as_ref().is_some_and(|memory| memory.path.starts_with(dir)) {
@@ -271,10 +308,17 @@ impl Config {
         self.dir.join("logs").join(&log.name)
     }
 
+    /// Host names of the instance and of logs with their own address.
+    fn hosts(&self) -> Vec<String> {
+        let logs = self.logs.iter().filter_map(|log| log.url.as_ref());
+        std::iter::once(&self.url).chain(logs).map(|url| url.hostname().to_owned()).collect()
+    }
+
     fn with_resolved_paths(mut self) -> Self {
         let dir = self.dir.clone();
+        self.listen.hosts = self.hosts();
         let resolve = |path: &mut PathBuf| *path = dir.join(&*path);
-        if let Some(Passphrase::File(file)) = &mut self.passphrase {
+        if let Some(Passphrase::File(file)) = &mut self.protection.passphrase {
             resolve(file);
         }
         if let Some(tls) = &mut self.listen.tls {
@@ -286,6 +330,10 @@ impl Config {
         if let Some(ca) = &mut self.ca {
             [&mut ca.chain, &mut ca.key, &mut ca.issuers].into_iter().for_each(resolve);
             ca.issuance_log.iter_mut().for_each(|log| resolve(&mut log.key));
+            ca.past.iter_mut().for_each(|past| resolve(&mut past.chain));
+            ca.next
+                .iter_mut()
+                .for_each(|next| [&mut next.chain, &mut next.key].into_iter().for_each(resolve));
         }
         for log in &mut self.logs {
             log.dialect.paths().into_iter().chain([&mut log.checkpoint_key]).for_each(resolve);
@@ -293,7 +341,11 @@ impl Config {
         }
         if let Some(timestamp) = &mut self.timestamp {
             [&mut timestamp.chain, &mut timestamp.key].into_iter().for_each(resolve);
+            timestamp.past.iter_mut().for_each(|past| resolve(&mut past.chain));
+            let next = timestamp.next.iter_mut();
+            next.for_each(|next| [&mut next.chain, &mut next.key].into_iter().for_each(resolve));
         }
+        self.imported.iter_mut().for_each(|imported| resolve(&mut imported.trusted_root));
         self.tuf.iter_mut().for_each(|tuf| resolve(&mut tuf.key));
         self.memory.iter_mut().for_each(|memory| resolve(&mut memory.path));
         self
@@ -303,8 +355,20 @@ impl Config {
 /// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
 /// the log filter) and are none of our business.
 fn environment() -> Env {
-    const TABLES: [&str; 10] =
-        ["url", "passphrase", "listen", "limits", "access", "logging", "ca", "timestamp", "tuf", "memory"];
+    const TABLES: [&str; 12] = [
+        "url",
+        "passphrase",
+        "group_readable_keys",
+        "listen",
+        "limits",
+        "access",
+        "logging",
+        "ca",
+        "timestamp",
+        "tuf",
+        "memory",
+        "imported",
+    ];
     Env::prefixed("CHANCERY_").split("__").filter(|key| {
         let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         TABLES.contains(&first.as_str())

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use chancery_tlog::serve::block;
 use chancery_tlog::server::store::Rocks;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
@@ -150,7 +151,7 @@ impl Stores {
             return reply(&mut stream, &Answer::Refused(refusal)).await;
         };
         let stores = Arc::clone(&self);
-        let made = tokio::task::spawn_blocking(move || stores.snapshot()).await?;
+        let made = block(move || stores.snapshot()).await?;
         let _staged = match made {
             Ok((staged, logs)) => {
                 reply(&mut stream, &Answer::Snapshot(logs)).await?;

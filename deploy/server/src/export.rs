@@ -3,38 +3,45 @@
 
 mod recipe;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use chancery_tlog::clock::SystemClock;
+use chancery_tlog::files;
 
 use self::recipe::{Recipe, recipe};
 use crate::config::Config;
+use crate::output;
 use crate::roles::Instance;
 use crate::trust::{CLIENT_TRUST_CONFIG, Document};
 
 pub(crate) use self::recipe::Client;
 
 /// Writes all files into `output`, or the one that holds everything to standard output.
-pub(crate) fn export(dir: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn export(dir: &Path, output: Option<&Path>, untrusted: Option<&str>) -> anyhow::Result<()> {
     let instance = Instance::load(Config::load(dir)?, Arc::new(SystemClock))?;
+    refuse_to_lose(&instance, untrusted)?;
     let documents = instance.documents()?;
     let Some(output) = output else {
         let all = documents.iter().find(|document| document.name == CLIENT_TRUST_CONFIG);
-        std::io::stdout().write_all(all.map(|document| document.text.as_bytes()).unwrap_or_default())?;
-        return Ok(());
+        return output::print_json(all.map(|document| document.text.as_str()).unwrap_or_default());
     };
     for path in write_all(output, &documents.iter().collect::<Vec<_>>())? {
-        writeln!(std::io::stdout(), "{}", path.display())?;
+        output::print(&format!("{}\n", path.display()))?;
     }
     Ok(())
 }
 
 /// Writes the files that `client` reads into `output`, and its recipe to standard output. Talk goes to standard error.
-pub(crate) fn export_for(dir: &Path, client: Client, output: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn export_for(
+    dir: &Path,
+    client: Client,
+    output: Option<&Path>,
+    untrusted: Option<&str>,
+) -> anyhow::Result<()> {
     let instance = Instance::load(Config::load(dir)?, Arc::new(SystemClock))?;
+    refuse_to_lose(&instance, untrusted)?;
     let documents = instance.documents()?;
     let output = output.map_or_else(|| PathBuf::from(format!("trust-{}", client.name())), Path::to_owned);
     // Scripts are run elsewhere than here, perhaps.
@@ -43,11 +50,27 @@ pub(crate) fn export_for(dir: &Path, client: Client, output: Option<&Path>) -> a
     let Recipe { text, files } = recipe(client, &instance.identity()?, &documents, folder)?;
     if !files.is_empty() {
         for path in write_all(&output, &files)? {
-            writeln!(std::io::stderr(), "wrote {}", path.display())?;
+            output::say(&format!("wrote {}\n", path.display()));
         }
     }
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    output::print(&text)
+}
+
+/// What clients were told to trust is taken back with a reason, not by a table that is missing.
+fn refuse_to_lose(instance: &Instance, untrusted: Option<&str>) -> anyhow::Result<()> {
+    let lost = instance.lost()?;
+    match untrusted {
+        _ if lost.is_empty() => Ok(()),
+        Some(why) => {
+            output::say(&format!("trusted no more, because {why}: {}\n", lost.join(", ")));
+            Ok(())
+        }
+        None => bail!(
+            "{} would be trusted no more, and all that it vouched for with it: put its table back into chancery.toml, or \
+             say why with --untrusted",
+            lost.join(", ")
+        ),
+    }
 }
 
 fn write_all(folder: &Path, documents: &[&Document]) -> anyhow::Result<Vec<PathBuf>> {
@@ -55,7 +78,8 @@ fn write_all(folder: &Path, documents: &[&Document]) -> anyhow::Result<Vec<PathB
     let write = |document: &Document| {
         let path = folder.join(&*document.name);
         // Public files, the same at every export: replacing them loses nothing.
-        std::fs::write(&path, &document.text).with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(&path, document.text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     };
     documents.iter().map(|document| write(document)).collect()

@@ -6,7 +6,6 @@
 mod progress;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +17,7 @@ use clap::Args;
 
 pub(crate) use self::progress::Progress;
 use crate::config::{Config, Dialect, EndedConfig, LogConfig};
+use crate::output;
 use crate::roles::{CHECKPOINTS, LogKey};
 
 /// Damage was found.
@@ -75,7 +75,7 @@ fn check_all(arguments: &FsckArguments) -> anyhow::Result<ExitCode> {
         match check_log(arguments, &config, log, &seen, state.as_ref()) {
             Ok(report) => {
                 damaged |= !report.findings.is_empty();
-                std::io::stdout().write_all(text(&log.name, &report).as_bytes())?;
+                output::print(&text(&log.name, &report))?;
             }
             Err(error) => {
                 unchecked = true;
@@ -126,7 +126,7 @@ fn check_end(ended: &EndedConfig, entries: u64) -> Option<Finding> {
 /// What verifies a log's checkpoints. Needs its key alone, not the whole role: a log can be checked while another role's
 /// files are missing.
 pub(crate) fn checkpoint_key(config: &Config, log: &LogConfig) -> anyhow::Result<NoteKey> {
-    let key = LogKey::load(&log.checkpoint_key, config.passphrase.as_ref(), CHECKPOINTS)?;
+    let key = LogKey::load(&log.checkpoint_key, &config.protection, CHECKPOINTS)?;
     Ok(NoteKey::new(KeyName::new(log.origin.as_str())?, key.public().clone())?)
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn text(log: &str, report: &Report) -> String {
 }
 
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    output::say(&format!("{line}\n"));
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Invariant: nothing that exists is overwritten, and `chancery.toml` is written last, so a folder with one is a
 //! complete instance. A log that a server could create by itself would fork after its disk was lost.
 
+mod forge;
+mod policies;
 mod render;
 
 use std::io::Write as _;
@@ -14,6 +16,7 @@ use anyhow::{Context as _, bail};
 use chancery_ca::make_root_and_intermediate;
 use chancery_ca::timestamp::make_timestamp_authority;
 use chancery_tlog::clock::{Clock, SystemClock};
+use chancery_tlog::files;
 use chancery_tlog::key::{KeyKind, SoftwareSigner};
 use chancery_tlog::merkle::Hash;
 use chancery_tlog::serve::key_file::{self, Passphrase};
@@ -23,6 +26,7 @@ use crate::config::{self, BaseUrl, Config};
 use crate::roles::Instance;
 use crate::{access, trust, tuf};
 
+use self::policies::PolicyArguments;
 #[cfg(test)]
 pub(crate) use self::render::SAMPLE;
 pub(crate) use self::render::{ROOT_KEY, TSA_ROOT_KEY};
@@ -33,7 +37,7 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 /// What an instance is made from.
 #[derive(Args, Debug)]
 pub(crate) struct InitArguments {
-    /// Folder to make the instance in; it must not exist, or be empty
+    /// Folder to make the instance in; it must not exist, or be empty but for a fresh volume's lost+found
     dir: PathBuf,
     /// Address that clients will use, without a path
     #[arg(long, value_name = "URL")]
@@ -68,6 +72,12 @@ pub(crate) struct InitArguments {
     /// What kind of issuer --issuer is
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = IssuerType::Github)]
     issuer_type: IssuerType,
+    /// Server whose names its tokens carry, if it is not to be told from --issuer: of a GitHub Enterprise Server, a GitLab
+    /// or a Forgejo of your own
+    #[arg(long, value_name = "URL", conflicts_with = "issuers")]
+    issuer_server: Option<String>,
+    #[command(flatten)]
+    policies: PolicyArguments,
     /// File of mode 0600 with a passphrase that encrypts all keys and is read again at every start
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -164,10 +174,13 @@ enum Signers {
 /// Issuers that need nothing but a URL.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum IssuerType {
-    /// GitHub Actions, or what looks like it.
+    /// GitHub Actions, on github.com, ghe.com or an Enterprise Server.
     Github,
-    /// GitLab CI on gitlab.com.
+    /// GitLab CI, on gitlab.com or self-managed.
     Gitlab,
+    /// Forgejo Actions, or Gitea Actions with --issuer-server.
+    #[value(alias = "gitea")]
+    Forgejo,
     /// Buildkite.
     Buildkite,
     /// CircleCI.
@@ -189,7 +202,8 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
     let passphrase = arguments.passphrase()?;
     let text = arguments.config_text(&url, &*clock, passphrase.as_ref(), &parsed)?;
     // The configuration is tried before anything is made: a mistake in it should leave nothing behind.
-    Config::parse(&arguments.dir, &text)?;
+    let config = Config::parse(&arguments.dir, &text)?;
+    policies::check(config.ca.as_ref().map_or(&[], |ca| &ca.policy), &parsed)?;
 
     let dir = &arguments.dir;
     claim(dir)?;
@@ -205,7 +219,7 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
          {dir}/trust: they are needed only to replace the certificates of the CA and the timestamp authority and to\n  \
          sign new trust for TUF clients, never by the server\n  \
          {reading}\
-         read {dir}/{config} and {dir}/fulcio.yaml: whose tokens are honoured is your decision\n  \
+         read {dir}/{config} and {dir}/fulcio.yaml: whose tokens get certificates is your decision\n  \
          chancery-server check-config {dir}\n  \
          chancery-server run {dir}\n",
         dir = dir.display(),
@@ -250,8 +264,9 @@ async fn make(
     if arguments.rekor.has_v2() {
         keys.push(("keys/rekor-v2.checkpoint.key", generate(KeyKind::Ed25519)?));
     }
+    let protection = passphrase.cloned().into();
     for (path, key) in &keys {
-        key_file::store(&dir.join(path), key, passphrase)?;
+        key_file::store(&dir.join(path), key, &protection)?;
     }
     write(&dir.join("trust/ca-chain.pem"), &ca.chain_pem())?;
     write(&dir.join("trust/tsa-chain.pem"), &tsa.chain_pem())?;
@@ -286,20 +301,33 @@ fn fingerprint(dir: &Path) -> anyhow::Result<Hash> {
     Ok(Hash::digest(&std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 
-/// Makes sure of an empty folder that only its owner can read: names of repositories will be in it.
+/// Makes sure of an empty folder that only its owner can read: names of repositories will be in it. A fresh volume's
+/// `lost+found` may be there.
 fn claim(dir: &Path) -> anyhow::Result<()> {
-    let occupied = match std::fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_some(),
+    match files::is_unused(dir) {
+        Ok(true) => {}
+        Ok(false) => {
+            bail!("{} is not empty and nothing is ever overwritten: choose another folder", dir.display())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            false
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
-    };
-    if occupied {
-        bail!("{} is not empty and nothing is ever overwritten: choose another folder", dir.display());
     }
-    restrict(dir)
+    match restrict(dir) {
+        // The root of a volume is another user's, with a group that may write. What holds names and keys in it is made
+        // for this user alone.
+        Err(error) if is_not_owner(&error) => {
+            talk(&format!("note: {error:#}; the folders below it are private all the same\n"));
+            Ok(())
+        }
+        restricted => restricted,
+    }
+}
+
+fn is_not_owner(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
@@ -315,11 +343,7 @@ fn restrict(dir: &Path) -> anyhow::Result<()> {
 
 /// Writes a new file and makes it durable.
 pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+    files::create(path, files::PUBLIC, text.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

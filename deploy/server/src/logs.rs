@@ -5,7 +5,7 @@
 //! `chancery.toml` and the copies in `trust/`; and `chancery.toml` comes after everything that it names, in one step, so
 //! an interrupted command leaves the instance as it was, with files beside it that nobody reads.
 
-mod edit;
+pub(crate) mod edit;
 mod section;
 
 use std::io::Write as _;
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
+use chancery_tlog::files;
 use chancery_tlog::key::SoftwareSigner;
 use chancery_tlog::serve::key_file;
 use chancery_tlog::server::store::{Rocks, Store, StoreError};
@@ -26,7 +27,6 @@ use crate::config::{self, BaseUrl, Config, EndedConfig, LogConfig};
 use crate::init::write;
 use crate::roles::{CHECKPOINTS, Instance, LogKey, LogRole, Speaks};
 use crate::trust::{self, Document};
-use crate::tuf;
 
 /// What a new log is made from.
 #[derive(Args, Debug)]
@@ -104,7 +104,7 @@ impl NewDialect {
 
 /// A time on the command line.
 #[derive(Clone, Copy, Debug)]
-struct Time(Timestamp);
+pub(crate) struct Time(pub(crate) Timestamp);
 
 impl std::str::FromStr for Time {
     type Err = &'static str;
@@ -135,7 +135,7 @@ pub(crate) async fn add(arguments: AddLogArguments) -> anyhow::Result<()> {
     Config::with_text(dir, &text)?;
     for (path, kind) in new.keys() {
         let key = SoftwareSigner::generate(kind)?;
-        key_file::store(&dir.join(&path), &key, standing.config.passphrase.as_ref())?;
+        key_file::store(&dir.join(&path), &key, &standing.config.protection)?;
     }
     let instance = Instance::load(Config::with_text(dir, &text)?, clock.clone())?;
     let role = instance.logs.iter().find(|log| log.config.name == new.name).context("the new log is gone")?;
@@ -144,7 +144,7 @@ pub(crate) async fn add(arguments: AddLogArguments) -> anyhow::Result<()> {
     })?;
     standing.commit(&text, &instance)?;
     said.extend(new.advice());
-    talk(dir, &said);
+    talk(dir, &said, false);
     Ok(())
 }
 
@@ -166,7 +166,7 @@ pub(crate) async fn end(arguments: EndLogArguments) -> anyhow::Result<()> {
     let text = edited.text();
     let instance = Instance::load(Config::with_text(dir, &text)?, clock)?;
     standing.commit(&text, &instance)?;
-    talk(dir, &standing.report(name, &ended)?);
+    talk(dir, &standing.report(name, &ended)?, !ended.trusted);
     Ok(())
 }
 
@@ -179,16 +179,19 @@ struct End {
 }
 
 /// An instance that nobody serves, before it is changed.
-struct Standing {
-    text: String,
-    config: Config,
+pub(crate) struct Standing {
+    /// `chancery.toml`.
+    pub(crate) text: String,
+    /// The same, parsed.
+    pub(crate) config: Config,
     instance: Instance,
     /// The stores of its logs, and with them the proof that no server runs.
     stores: Vec<(String, Arc<dyn Store>)>,
 }
 
 impl Standing {
-    fn open(dir: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+    /// Opens the instance in `dir`, which fails while a server runs.
+    pub(crate) fn open(dir: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
         let config = Config::load(dir)?;
         let path = dir.join(config::FILE);
         let text =
@@ -321,7 +324,7 @@ impl Standing {
         path: &Path,
         edited: &mut Edited,
     ) -> anyhow::Result<()> {
-        let key = LogKey::load(path, self.config.passphrase.as_ref(), CHECKPOINTS)?;
+        let key = LogKey::load(path, &self.config.protection, CHECKPOINTS)?;
         if key.signer().is_none() {
             return Ok(());
         }
@@ -362,7 +365,7 @@ impl Standing {
         path.strip_prefix(&self.config.dir).unwrap_or(path).display().to_string()
     }
 
-    /// Takes away the copies of keys that are trusted no more, or `tuf sign` would go on naming them.
+    /// Takes away the copies of keys and chains that are trusted no more, or `tuf sign` would go on naming them.
     fn remove_past_keys(&self, documents: &[Document]) -> anyhow::Result<()> {
         let trust = self.config.dir.join("trust");
         let unreadable = || format!("cannot read {}", trust.display());
@@ -378,15 +381,19 @@ impl Standing {
     }
 
     /// The one step that changes the instance, and the copies that follow from it.
-    fn commit(&self, text: &str, instance: &Instance) -> anyhow::Result<()> {
+    pub(crate) fn commit(&self, text: &str, instance: &Instance) -> anyhow::Result<()> {
         let dir = &self.config.dir;
         replace(&dir.join(config::FILE), text)?;
         let documents = instance.documents()?;
         self.remove_past_keys(&documents)?;
+        let config = &instance.config;
+        let ca = config.ca.as_ref().map(|ca| &ca.chain);
+        let read = [ca, config.timestamp.as_ref().map(|timestamp| &timestamp.chain)];
         for document in documents {
-            // The chains are what the configuration reads, and no log is in them.
-            if !document.name.ends_with("-chain.pem") {
-                replace(&dir.join("trust").join(&*document.name), &document.text)?;
+            let path = dir.join("trust").join(&*document.name);
+            // A chain that the configuration reads is there already, as its operator wrote it.
+            if !read.contains(&Some(&path)) {
+                replace(&path, &document.text)?;
             }
         }
         Ok(())
@@ -419,11 +426,11 @@ fn end_again(name: &str, before: &EndedConfig, wish: &End) -> anyhow::Result<End
 }
 
 fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    tuf::replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Trust files have whole seconds, and an end must not lie before what happened in its second.
-fn following_second(time: Timestamp) -> Timestamp {
+pub(crate) fn following_second(time: Timestamp) -> Timestamp {
     let whole = Timestamp::from_seconds(time.seconds());
     if whole == time { time } else { whole.plus(Duration::from_secs(1)) }
 }
@@ -433,12 +440,13 @@ fn warn(text: &str) {
 }
 
 /// Talk goes to standard error; standard output is for data.
-fn talk(dir: &Path, said: &[String]) {
+fn talk(dir: &Path, said: &[String], untrusted: bool) {
     let dir = dir.display();
+    let untrusted = if untrusted { " --untrusted WHY" } else { "" };
     let text = format!(
         "{}\n\nnext:\n  \
          chancery-server check-config {dir}\n  \
-         chancery-server tuf sign {dir}: with the offline key, so that TUF clients learn of it\n  \
+         chancery-server tuf sign {dir}{untrusted}: with the offline key, so that TUF clients learn of it\n  \
          start the server, and hand the new {dir}/trust to clients that do not follow TUF\n",
         said.join("\n")
     );

@@ -1,40 +1,51 @@
 //! `chancery-server`: a private Sigstore in one process, composed from the workspace's libraries.
 //!
 //! - [`config`]: `chancery.toml`, parsed and checked;
-//! - [`init`]: makes an instance: keys, certificates, logs, files; [`logs`]: adds and ends logs of one;
+//! - [`init`]: makes an instance: keys, certificates, logs, files; [`logs`]: adds and ends logs of one; [`chains`]: replaces
+//!   its chains, and imports the trust of others;
 //! - [`roles`]: an instance's keys and files, loaded;
 //! - [`access`]: who is let into the sealed zone;
 //! - [`compose`]: its HTTP face, put together from the roles;
-//! - [`run`], [`check`], [`export`], [`fsck`], [`backup`], [`restore`]: the other subcommands;
+//! - [`run`], [`check`], [`explain`], [`export`], [`fsck`], [`backup`], [`restore`]: the other subcommands;
 //! - [`memory`]: what stops an old copy from being served; [`control`]: how a backup is made of a running server;
-//! - [`observe`]: what it shows of itself to whoever watches over it;
+//! - [`observe`]: what it shows of itself to monitoring; [`output`]: what commands print;
+//!   [`descriptors`]: what connections leave to stores;
 //! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
 mod access;
 mod backup;
+mod chains;
 mod check;
 mod compose;
 mod config;
 mod control;
+mod descriptors;
+mod expiry;
+mod explain;
 mod export;
 mod fsck;
 mod init;
 mod logs;
 mod memory;
 mod observe;
+mod output;
 mod restore;
 mod roles;
 mod run;
 mod trust;
 mod tuf;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use chancery_tlog::escape::{self, Form, inert};
+use chancery_tlog::serve::logging::write_briefly;
 use clap::{Parser, Subcommand};
 
 use crate::backup::BackupArguments;
+use crate::chains::{ImportTrustArguments, ReplaceChainArguments, SignCsrArguments};
+use crate::explain::ExplainArguments;
 use crate::export::Client;
 use crate::fsck::FsckArguments;
 use crate::init::InitArguments;
@@ -64,6 +75,12 @@ enum Command {
         /// Folder of the instance
         dir: PathBuf,
     },
+    /// Show what an instance would make of a token: issuer, checks, each rule with what it found, and the
+    /// certificate
+    ///
+    /// Issues nothing, records nothing, and never prints the token. Exits with 0 if the token would get a
+    /// certificate for a good key, 1 if it would be refused, 2 if that could not be found out.
+    ExplainToken(ExplainArguments),
     /// Make a token for a reader of entries, print it once, and list it in the instance's file of readers
     ReaderToken {
         /// Folder of the instance
@@ -82,6 +99,18 @@ enum Command {
     /// Bundles from before that moment keep verifying. The log is served for reading, unless it is said otherwise. Can be
     /// said again of a log that has ended, to change the moment or to serve it no more.
     EndLog(EndLogArguments),
+    /// Replace the certificates of the certificate authority or the timestamp authority of an instance that does not run
+    ///
+    /// The new certificate has a key of its own. The old chain stays in the trust files with an end, so what it vouched for
+    /// verifies as before. The root stays, unless --new-root is said: its key signs, here, or elsewhere by --csr and
+    /// --chain. With --prepare clients learn of the new chain before it is used.
+    ReplaceChain(Box<ReplaceChainArguments>),
+    /// Sign the request that `replace-chain --csr` wrote, with the root's key, on any machine, and print the new chain
+    SignCsr(SignCsrArguments),
+    /// Add the trusted root of an instance before this one, such as of a Sigstore of other make, as trust that has ended
+    ///
+    /// What was signed there verifies with the trust files of this instance from then on. Nothing new can be signed by it.
+    ImportTrust(ImportTrustArguments),
     /// Print the client trust configuration, write all trust files into a folder, or print what one client needs
     ///
     /// With --for: the files that this client reads go into a folder, and what makes it use them to standard output: a
@@ -95,6 +124,9 @@ enum Command {
         /// Folder to write the files into; made if it is missing [default with --for: trust-CLIENT]
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// Leave out what was published before and is in chancery.toml no more, for this reason
+        #[arg(long, value_name = "WHY")]
+        untrusted: Option<String>,
     },
     /// Check every log of an instance that does not run: entries, tree, signature, times and indexes
     ///
@@ -130,19 +162,32 @@ enum TufCommand {
     Sign(SignArguments),
 }
 
+/// How long standard error may take the reason of a failure.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => return usage(message),
+    };
+    let outcome = match arguments.command {
         Command::Init(arguments) => init::init(*arguments).await,
         Command::Run { dir } => run::run(&dir).await,
         Command::CheckConfig { dir } => check::check(&dir),
+        Command::ExplainToken(arguments) => return explain::explain(&arguments).await,
         Command::ReaderToken { dir, name } => access::make_token(&dir, &name),
         Command::AddLog(arguments) => logs::add(arguments).await,
         Command::EndLog(arguments) => logs::end(arguments).await,
-        Command::ExportTrust { dir, client: Some(client), output } => {
-            export::export_for(&dir, client, output.as_deref())
+        Command::ReplaceChain(arguments) => chains::replace(&arguments),
+        Command::SignCsr(arguments) => chains::sign_csr(&arguments),
+        Command::ImportTrust(arguments) => chains::import(&arguments),
+        Command::ExportTrust { dir, client: Some(client), output, untrusted } => {
+            export::export_for(&dir, client, output.as_deref(), untrusted.as_deref())
         }
-        Command::ExportTrust { dir, client: None, output } => export::export(&dir, output.as_deref()),
+        Command::ExportTrust { dir, client: None, output, untrusted } => {
+            export::export(&dir, output.as_deref(), untrusted.as_deref())
+        }
         Command::Fsck(arguments) => return fsck::fsck(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => restore::restore(&arguments),
@@ -152,10 +197,23 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            // Some errors have several lines; what else is not shown in them came from a file or an answer.
+            let text = format!("error: {error:#}");
+            let lines: Vec<_> = text.lines().map(|line| inert(line, Form::Line)).collect();
+            // A pipe that is full and not read must not keep a failed process from ending.
+            let _ = write_briefly(std::io::stderr(), lines.join("\n") + "\n", LAST_WORDS);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints help, version, or what is wrong with the arguments.
+fn usage(message: clap::Error) -> ExitCode {
+    // A message quotes arguments, line breaks and all. Where only the escaped ones are right, nothing is quoted.
+    let visible = Arguments::try_parse_from(escape::arguments(std::env::args_os())).err();
+    let message = visible.filter(|same| same.kind() == message.kind()).unwrap_or(message);
+    let _ = message.print();
+    u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 #[cfg(test)]
@@ -174,9 +232,13 @@ mod tests {
             "init",
             "run",
             "check-config",
+            "explain-token",
             "reader-token",
             "add-log",
             "end-log",
+            "replace-chain",
+            "sign-csr",
+            "import-trust",
             "export-trust",
             "fsck",
             "backup",

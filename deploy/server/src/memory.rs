@@ -11,16 +11,18 @@
 //! second, so a copy that lacks the last second before a crash is not found out.
 
 use std::fs::{DirBuilder, File};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chancery_tlog::checkpoint::Checkpoint;
+use chancery_tlog::files;
 use chancery_tlog::merkle::Hash;
 use chancery_tlog::note::NoteKey;
+use chancery_tlog::serve::block;
 use chancery_tlog::server::log::Log;
 use chancery_tlog::server::store::Head;
 use metrics::{Counter, counter, gauge};
@@ -30,6 +32,7 @@ use crate::backup::{Verify, check_copy};
 use crate::config::Config;
 use crate::control::make_run_folder;
 use crate::fsck::checkpoint_key;
+use crate::output;
 use crate::roles::OpenLog;
 
 /// Marks the folder of a configured memory. Written last by `remember`; no log can have this name.
@@ -113,12 +116,7 @@ impl Memory {
 
     /// Remembers the newest checkpoint of a log, durably and in one step.
     fn keep(&self, log: &str, checkpoint: &str) -> std::io::Result<()> {
-        let new = self.folder.join(format!(".{log}.new"));
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(checkpoint.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, self.folder.join(log))?;
-        File::open(&self.folder)?.sync_all()
+        files::replace(&self.folder.join(log), files::PRIVATE, checkpoint.as_bytes())
     }
 
     /// What it is called in metrics.
@@ -254,7 +252,7 @@ impl Kept {
             return;
         }
         let (memory, name, new) = (self.memory.clone(), self.name.clone(), Arc::clone(&head));
-        let written = tokio::task::spawn_blocking(move || memory.keep(&name, &new.checkpoint)).await;
+        let written = block(move || memory.keep(&name, &new.checkpoint)).await;
         self.note(&written.map_err(std::io::Error::other).flatten(), &head);
     }
 
@@ -299,8 +297,7 @@ pub(crate) fn remember(dir: &Path) -> anyhow::Result<()> {
     if memory.is_made() {
         bail!("{folder} remembers already; a server that refuses to start because of it is right");
     }
-    let occupied = std::fs::read_dir(&memory.folder).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
+    if files::is_unused(&memory.folder).is_ok_and(|unused| !unused) {
         bail!("{folder} is not empty and no memory: choose another folder");
     }
     let own = Memory::all(&config).into_iter().find(|memory| !memory.configured);
@@ -320,7 +317,7 @@ pub(crate) fn remember(dir: &Path) -> anyhow::Result<()> {
         memory.keep(log, &checkpoint).with_context(|| format!("cannot write to {folder}"))?;
     }
     memory.keep(MARK, MARK_TEXT).with_context(|| format!("cannot write to {folder}"))?;
-    Ok(std::io::stdout().write_all(lines.concat().as_bytes())?)
+    output::print(&lines.concat())
 }
 
 /// The last part of the path only: parents that are missing are a disk that is not mounted.

@@ -5,7 +5,6 @@
 //! can answer that, so somebody outside must: by checkpoints, or by an explicit word. What memory is configured is
 //! asked as well.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -21,6 +20,7 @@ use crate::backup::{Verify, check_copy};
 use crate::config::{Config, LogConfig};
 use crate::fsck::Seen;
 use crate::memory::Memory;
+use crate::output;
 use crate::roles::OpenLog;
 
 /// Name of the file that says where an instance came from.
@@ -189,7 +189,7 @@ fn report(
     arguments: &RestoreArguments,
 ) -> anyhow::Result<()> {
     let lines = ends.iter().map(|log| format!("log `{}`: {} entries\n", log.name, log.size));
-    std::io::stdout().write_all(lines.collect::<String>().as_bytes())?;
+    output::print(&lines.collect::<String>())?;
     let dir = arguments.dir.display();
     let mut next = Vec::new();
     if !manifest.keys {
@@ -206,8 +206,7 @@ fn report(
     }
     next.extend(["check-config", "run"].map(|then| format!("chancery-server {then} {dir}")));
     let (url, made_at, next) = (&config.url, &manifest.made_at, next.join("\n  "));
-    let _ = std::io::stderr()
-        .write_all(format!("restored {url} from the backup of {made_at}\n\nnext:\n  {next}\n").as_bytes());
+    output::say(&format!("restored {url} from the backup of {made_at}\n\nnext:\n  {next}\n"));
     Ok(())
 }
 

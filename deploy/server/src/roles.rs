@@ -2,6 +2,7 @@
 //!
 //! Everything that can be wrong with a file is found here, before a port is opened, and named with the file.
 
+mod chain;
 mod log;
 
 use std::path::Path;
@@ -9,19 +10,28 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use chancery_ca::config::{Issuer, IssuerKind, Location};
+use chancery_ca::policy::ClaimPolicy;
 use chancery_ca::timestamp::{TimestampAuthority, TimestampSettings};
-use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, Settings};
+use chancery_ca::{
+    Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, ServiceError, Settings,
+};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{PublicKey, Signer};
-use chancery_tlog::serve::key_file::{self, Passphrase};
+use chancery_tlog::serve::key_file::{self, Protection};
 use chancery_tlog::serve::rate::IdentityLimiter;
+use chancery_tlog::trust::TrustedRoot;
 
+pub(crate) use self::chain::OtherChains;
 pub(crate) use self::log::{CHECKPOINTS, LogKey, LogRole, OpenLog, Speaks, signer};
-use crate::config::{CaConfig, Config, LogConfig, RemoteLogConfig, TimestampConfig};
+use crate::config::{CaConfig, Config, ImportedConfig, LogConfig, RemoteLogConfig, TimestampConfig};
 use crate::observe::measured;
-use crate::trust::{self, Document, Identity, LogIdentity};
+use crate::trust::{self, ChainIdentity, Document, Identity, LogIdentity};
 use crate::tuf::TufRole;
+
+/// File of the issuers whose tokens have verified, in the instance's folder. It saves them the limits on new issuers
+/// and may be lost, so it is no part of a backup.
+pub(crate) const PROVEN_ISSUERS: &str = "proven-issuers";
 
 /// An instance with its keys in memory.
 pub(crate) struct Instance {
@@ -35,6 +45,8 @@ pub(crate) struct Instance {
     pub(crate) timestamp: Option<TimestampRole>,
     /// The TUF repository.
     pub(crate) tuf: Option<TufRole>,
+    /// Trust of instances before this one.
+    pub(crate) imported: Vec<Imported>,
     /// Counts what one identity writes.
     pub(crate) identities: Option<Arc<IdentityLimiter>>,
 }
@@ -49,6 +61,14 @@ pub(crate) struct CaRole {
     settings: Settings,
     remote_log: Option<RemoteLogRole>,
     since: Timestamp,
+    /// Chains that do not issue now.
+    pub(crate) others: OtherChains,
+}
+
+/// The trusted root of an instance before this one.
+pub(crate) struct Imported {
+    root: TrustedRoot,
+    is_trusted: bool,
 }
 
 /// An issuance log of another process.
@@ -65,24 +85,28 @@ pub(crate) struct TimestampRole {
     /// The chain, timestamping certificate first.
     pub(crate) chain: Vec<Certificate>,
     signer: Arc<dyn Signer>,
+    /// Chains that do not stamp now.
+    pub(crate) others: OtherChains,
 }
 
 impl Instance {
     /// Loads all keys and files.
     pub(crate) fn load(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let passphrase = config.passphrase.as_ref();
+        let protection = &config.protection;
         let identities = config.rates.writes_per_identity.map(IdentityLimiter::new).map(Arc::new);
-        let mut ca = config.ca.as_ref().map(|ca| CaRole::load(ca, passphrase, &*clock)).transpose()?;
+        let ca = config.ca.as_ref().map(|ca| CaRole::load(ca, &config.dir, protection, &*clock));
+        let mut ca = ca.transpose()?;
         if let Some(ca) = &mut ca {
             ca.settings.identities.clone_from(&identities);
         }
-        let log = |log: &LogConfig| LogRole::load(log, config.store_of(log), passphrase);
+        let log = |log: &LogConfig| LogRole::load(log, config.store_of(log), protection);
         let logs = config.logs.iter().map(log).collect::<anyhow::Result<_>>()?;
         let timestamp =
-            config.timestamp.as_ref().map(|config| TimestampRole::load(config, passphrase)).transpose()?;
+            config.timestamp.as_ref().map(|config| TimestampRole::load(config, protection)).transpose()?;
         let tuf =
-            config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, passphrase)).transpose()?;
-        Ok(Self { config, ca, logs, timestamp, tuf, identities })
+            config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, protection)).transpose()?;
+        let imported = config.imported.iter().map(Imported::load).collect::<anyhow::Result<_>>()?;
+        Ok(Self { config, ca, logs, timestamp, tuf, imported, identities })
     }
 
     /// All files that the instance publishes about itself, with the root of its TUF repository.
@@ -92,12 +116,34 @@ impl Instance {
         Ok(documents)
     }
 
-    /// What the instance publishes about itself.
+    /// What the instance publishes about itself: everything that is trusted.
     pub(crate) fn identity(&self) -> anyhow::Result<Identity<'_>> {
+        self.members(true)
+    }
+
+    /// What the instance published once, and by the operator's will publishes no more.
+    pub(crate) fn withdrawn(&self) -> anyhow::Result<TrustedRoot> {
+        Ok(trust::trusted_root(&self.members(false)?))
+    }
+
+    /// What clients were told to trust, by TUF or by the files in `trust/`, and is neither published nor withdrawn now.
+    pub(crate) fn lost(&self) -> anyhow::Result<Vec<String>> {
+        let before = match &self.tuf {
+            Some(tuf) => tuf.trusted_root()?,
+            None => handed_out(&self.config.dir.join("trust/trusted_root.json"))?,
+        };
+        let Some(before) = before else { return Ok(Vec::new()) };
+        let now = trust::trusted_root(&self.identity()?);
+        Ok(trust::lost(&before, &[&now, &self.withdrawn()?]))
+    }
+
+    /// What is trusted, or else what no more is.
+    fn members(&self, trusted: bool) -> anyhow::Result<Identity<'_>> {
         let url = &self.config.url;
         let mut identity = Identity {
             url,
-            ca: self.ca.as_ref().map(|ca| (ca.chain.as_slice(), ca.since)),
+            ca: self.ca.as_ref().filter(|_| trusted).map(|ca| in_service(&ca.chain, ca.since)),
+            other_ca: self.ca.iter().flat_map(|ca| ca.others.identities(trusted)).collect(),
             issuers: self.ca.as_ref().map(CaRole::issuer_urls).unwrap_or_default(),
             logins: self.ca.as_ref().map(CaRole::logins).unwrap_or_default(),
             ct: None,
@@ -105,9 +151,20 @@ impl Instance {
             rekor_v2: None,
             past_ct: Vec::new(),
             past_rekor: Vec::new(),
-            timestamp: self.timestamp.as_ref().map(|role| (role.chain.as_slice(), role.config.since)),
+            timestamp: self
+                .timestamp
+                .as_ref()
+                .filter(|_| trusted)
+                .map(|role| in_service(&role.chain, role.config.since)),
+            other_timestamp: self.timestamp.iter().flat_map(|role| role.others.identities(trusted)).collect(),
+            imported: self
+                .imported
+                .iter()
+                .filter(|imported| imported.is_trusted == trusted)
+                .map(|imported| &imported.root)
+                .collect(),
         };
-        for log in self.logs.iter().filter(|log| log.config.is_trusted()) {
+        for log in self.logs.iter().filter(|log| log.config.is_trusted() == trusted) {
             let known = log.identity(url)?;
             match (&log.speaks, log.config.is_active()) {
                 (Speaks::Ct { .. }, true) => identity.ct = Some(known),
@@ -117,16 +174,42 @@ impl Instance {
                 (Speaks::RekorV1 { .. } | Speaks::RekorV2, false) => identity.past_rekor.push(known),
             }
         }
-        if let Some(remote) = self.ca.as_ref().and_then(CaRole::remote_log) {
+        if let Some(remote) = self.ca.as_ref().filter(|_| trusted).and_then(CaRole::remote_log) {
             identity.ct = Some(remote);
         }
         Ok(identity)
     }
 }
 
+/// The trusted root that lies in `trust/`, if one does.
+fn handed_out(path: &Path) -> anyhow::Result<Option<TrustedRoot>> {
+    match std::fs::read(path) {
+        Ok(json) => Ok(Some(TrustedRoot::parse(&json).with_context(|| path.display().to_string())?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn in_service(chain: &[Certificate], since: Timestamp) -> ChainIdentity<'_> {
+    ChainIdentity { chain, since, until: None, past: None }
+}
+
+impl Imported {
+    fn load(config: &ImportedConfig) -> anyhow::Result<Self> {
+        let name = || config.trusted_root.display().to_string();
+        let root = TrustedRoot::parse(read(&config.trusted_root)?.as_bytes()).with_context(name)?;
+        Ok(Self { root, is_trusted: config.withdrawn.is_none() })
+    }
+}
+
 impl CaRole {
-    fn load(config: &CaConfig, passphrase: Option<&Passphrase>, clock: &dyn Clock) -> anyhow::Result<Self> {
-        let signer = measured(key_file::load(&config.key, passphrase)?, "ca");
+    fn load(
+        config: &CaConfig,
+        dir: &Path,
+        protection: &Protection,
+        clock: &dyn Clock,
+    ) -> anyhow::Result<Self> {
+        let signer = measured(key_file::load(&config.key, protection)?, "ca");
         let pem = read(&config.chain)?;
         let name = || config.chain.display().to_string();
         let chain = Certificate::chain_from_pem(&pem).with_context(name)?;
@@ -135,8 +218,22 @@ impl CaRole {
         let issuers = IssuerConfig::parse(&read(&config.issuers)?).with_context(name)?;
         let mut settings = Settings::default();
         settings.oidc.development = config.development;
+        settings.oidc.proven_issuers = Some(dir.join(PROVEN_ISSUERS));
+        settings.policies.clone_from(&config.policy);
         let remote_log = config.issuance_log.as_ref().map(RemoteLogRole::load).transpose()?;
-        Ok(Self { authority, chain, issuers, settings, remote_log, since: config.since })
+        let others = OtherChains::load(config.next.as_ref(), &config.past)?;
+        Ok(Self { authority, chain, issuers, settings, remote_log, since: config.since, others })
+    }
+
+    /// The CA's chains that are trusted: leaves of each may come to the logs, those of a chain that was replaced a moment
+    /// ago too.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = &[Certificate]> {
+        std::iter::once(self.chain.as_slice()).chain(self.others.identities(true).map(|other| other.chain))
+    }
+
+    /// The claim policies, as they are configured.
+    pub(crate) fn policies(&self) -> &[ClaimPolicy] {
+        &self.settings.policies
     }
 
     /// Issuers with one address, in the order of their configuration.
@@ -177,10 +274,20 @@ impl CaRole {
             }
             None => own,
         };
-        CertificateService::new(self.authority, self.issuers, log, clock, self.settings).context(
-            "the issuers (`[ca]` in chancery.toml; for one on this machine without TLS: `development = true`)",
-        )
+        let service = CertificateService::new(self.authority, self.issuers, log, clock, self.settings);
+        service.map_err(in_words)
     }
+}
+
+/// What keeps a CA from its service, with the place to look at.
+pub(crate) fn in_words(error: ServiceError) -> anyhow::Error {
+    let place = match &error {
+        ServiceError::Verifier(_) => {
+            "the issuers (`[ca]` in chancery.toml; for one on this machine without TLS: `development = true`)"
+        }
+        ServiceError::Policy(_) => "claim policies (`[[ca.policy]]` in chancery.toml)",
+    };
+    anyhow::Error::new(error).context(place)
 }
 
 fn issuer_url(issuer: &Issuer) -> Option<&str> {
@@ -199,12 +306,13 @@ impl RemoteLogRole {
 }
 
 impl TimestampRole {
-    fn load(config: &TimestampConfig, passphrase: Option<&Passphrase>) -> anyhow::Result<Self> {
-        let signer = measured(key_file::load(&config.key, passphrase)?, "timestamp");
+    fn load(config: &TimestampConfig, protection: &Protection) -> anyhow::Result<Self> {
+        let signer = measured(key_file::load(&config.key, protection)?, "timestamp");
         let pem = read(&config.chain)?;
         let name = || config.chain.display().to_string();
         let chain = Certificate::chain_from_pem(&pem).with_context(name)?;
-        Ok(Self { config: config.clone(), pem, chain, signer })
+        let others = OtherChains::load(config.next.as_ref(), &config.past)?;
+        Ok(Self { config: config.clone(), pem, chain, signer, others })
     }
 
     /// The authority in service. It signs no time before `not_before`.

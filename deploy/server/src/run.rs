@@ -4,13 +4,13 @@
 //! wait for. A sequencer that ends by itself does not know what is stored any more: the process ends with a failure,
 //! and the next start finds out. Every task here is joined. Last of all the heads are remembered: none is made after.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use chancery_tlog::clock::{Clock, SystemClock};
-use chancery_tlog::serve::{Limits, Listener, logging, metrics};
+use chancery_tlog::serve::{Limits, Listener, Routes, logging, metrics};
 use chancery_tlog::server::log::Sequencer;
 use chancery_tlog::server::meters;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,28 +20,37 @@ use tokio_util::sync::CancellationToken;
 use crate::compose::{self, Application};
 use crate::config::Config;
 use crate::control::Control;
+use crate::descriptors;
 use crate::memory::{self, Memory};
 use crate::observe::{self, Ending, LastRun};
 use crate::roles::{Instance, OpenLog};
-use crate::{backup, restore};
+use crate::{backup, expiry, restore};
+
+/// How long standard output may take the addresses.
+const ANNOUNCING: Duration = Duration::from_secs(1);
 
 /// Serves the instance in `dir`.
 pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(dir)?;
     backup::refuse_backup(dir)?;
-    logging::init(config.json_logs)?;
+    let _flush = logging::init(config.json_logs)?;
     let recorder =
         metrics::install(&[metrics::METRICS, meters::METRICS, chancery_ca::METRICS, observe::METRICS])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let instance = Instance::load(config, clock.clone())?;
+    let mut instance = Instance::load(config, clock.clone())?;
+    let ends = expiry::of(&instance);
+    let stores = instance.config.served_logs().count();
+    descriptors::fit(&mut instance.config.limits, stores);
     let listener = Listener::bind(&instance.config.listen, &instance.config.limits).await?;
     let metrics_listener = match instance.config.listen.metrics_listener() {
-        Some(settings) => Some(Listener::bind(&settings, &Limits::default()).await.context("metrics")?),
+        Some(settings) => Some(Listener::bind(&settings, &Limits::for_metrics()).await.context("metrics")?),
         None => None,
     };
     let memories = Memory::all(&instance.config);
-    let Application { router, sequencers, logs, tuf, sampler } =
+    let rates = instance.config.rates;
+    let Application { routes, sequencers, logs, tuf, sampler, occupancy } =
         compose::application(instance, &clock).await?;
+    let listener = listener.limiting(rates).counting(occupancy.clone());
     // Before anything can be written: a log that goes on from an old copy contradicts itself.
     let keeper = memory::ask(dir, memories, &logs).await?;
     restore::warn_of_restored(dir, &logs);
@@ -52,10 +61,13 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     let accepting = CancellationToken::new();
     let mut servers = JoinSet::new();
     let ready = announcement(&listener, metrics_listener.as_ref());
-    servers.spawn(serve(listener, router, accepting.clone()));
+    servers.spawn(serve(listener, routes, accepting.clone()));
     if let Some(listener) = metrics_listener {
-        let router = metrics::router(recorder.clone(), move || sampler.sample());
-        servers.spawn(serve(listener, router, accepting.clone()));
+        let router = metrics::router(recorder.clone(), move || {
+            sampler.sample();
+            occupancy.sample();
+        });
+        servers.spawn(serve(listener, router.into(), accepting.clone()));
     }
     if let Some(publisher) = tuf {
         let stop = accepting.clone();
@@ -72,13 +84,17 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
         });
     }
     drop(logs);
+    let watch = expiry::watch(ends, clock.clone(), accepting.clone());
+    servers.spawn(async {
+        watch.await;
+        Ok(())
+    });
     let upkeep = recorder.upkeep(accepting.clone());
     servers.spawn(async {
         upkeep.await;
         Ok(())
     });
-    std::io::stdout().write_all(ready.as_bytes())?;
-    std::io::stdout().flush()?;
+    announce(ready);
     let remembering = CancellationToken::new();
     let mut keepers = JoinSet::new();
     keepers.spawn(keeper.run(remembering.clone()));
@@ -104,8 +120,8 @@ fn control(dir: &Path, logs: &[OpenLog]) -> Option<Control> {
         .ok()
 }
 
-async fn serve(listener: Listener, router: axum::Router, accepting: CancellationToken) -> anyhow::Result<()> {
-    Ok(listener.serve(router, accepting).await?)
+async fn serve(listener: Listener, routes: Routes, accepting: CancellationToken) -> anyhow::Result<()> {
+    Ok(listener.serve(routes, accepting).await?)
 }
 
 /// Waits until a signal comes or a task fails, then ends everything in order. The first failure is the result.
@@ -155,9 +171,18 @@ fn ended_early(ended: Ended, who: &str) -> anyhow::Error {
 }
 
 fn announcement(listener: &Listener, metrics: Option<&Listener>) -> String {
-    let metrics =
-        metrics.map(|listener| format!("metrics on {}/metrics\n", listener.url())).unwrap_or_default();
-    format!("{metrics}listening on {}\n", listener.url())
+    let metrics = metrics.into_iter().flat_map(Listener::urls);
+    let mut lines: Vec<String> = metrics.map(|url| format!("metrics on {url}/metrics\n")).collect();
+    let urls = listener.urls().collect::<Vec<_>>().join(" and ");
+    lines.push(format!("listening on {urls}\n"));
+    lines.concat()
+}
+
+/// Prints the addresses. An output that does not take them is not a reason to stop, nor to wait.
+fn announce(ready: String) {
+    if let Err(error) = logging::write_briefly(std::io::stdout(), ready, ANNOUNCING) {
+        tracing::warn!(%error, "cannot print the addresses on standard output");
+    }
 }
 
 /// Resolves with the name of the first signal to stop. Registered before anyone can send one to a ready server.

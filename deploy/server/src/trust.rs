@@ -1,7 +1,13 @@
 //! What an instance publishes about itself: the trust files that clients pin, rendered from its configuration.
 //!
-//! Everything here is public. The files are derived from keys, chain and configuration at every start, so what is
+//! Everything here is public. The files are derived from keys, chains and configuration at every start, so what is
 //! served cannot disagree with what signs. Formats: protobuf-specs `sigstore_trustroot.proto`.
+//!
+//! Invariant: an [`Identity`] holds everything that was ever trusted, each with its start and end, and not only what signs
+//! now; [`lost`] finds what would be missing. Signatures are judged at their own time, so they outlive the chain or key
+//! that made them, but only as long as it is named.
+
+mod lost;
 
 use std::borrow::Cow;
 
@@ -17,6 +23,7 @@ use chancery_tlog::trust::{
     Authority, ClientTrustConfig, LogId, LogInstance, Service, SigningConfig, TrustedRoot,
 };
 
+pub(crate) use self::lost::lost;
 use crate::config::BaseUrl;
 
 /// Where the files are served.
@@ -24,8 +31,8 @@ pub(crate) const PATH: &str = "/.well-known/chancery";
 /// The one file that holds everything a client needs.
 pub(crate) const CLIENT_TRUST_CONFIG: &str = "client_trust_config.json";
 
-/// What the names of keys begin with whose logs have ended: `past.DIALECT.NAME.pub`, for clients that know no trusted
-/// root.
+/// What the names of keys and chains begin with that sign no more: `past.DIALECT.NAME.pub`, `past.ca.NAME.pem`,
+/// `past.tsa.NAME.pem`, for clients that know no trusted root.
 pub(crate) const PAST: &str = "past.";
 
 /// Clients ask seldom, and a wrong answer of a cache would live long: five minutes.
@@ -35,8 +42,10 @@ const CACHE: &str = "public, max-age=300";
 pub(crate) struct Identity<'i> {
     /// The address that clients use.
     pub(crate) url: &'i BaseUrl,
-    /// The CA's chain, issuing certificate first, and since when it is trusted.
-    pub(crate) ca: Option<(&'i [Certificate], Timestamp)>,
+    /// The CA's chain, issuing certificate first.
+    pub(crate) ca: Option<ChainIdentity<'i>>,
+    /// Chains of the CA that do not issue now: the next one, and those of the past, oldest first.
+    pub(crate) other_ca: Vec<ChainIdentity<'i>>,
     /// Addresses of the issuers whose tokens the CA honours.
     pub(crate) issuers: Vec<&'i str>,
     /// OpenID providers at which people log in to get a token that the CA honours.
@@ -51,8 +60,25 @@ pub(crate) struct Identity<'i> {
     pub(crate) past_ct: Vec<LogIdentity<'i>>,
     /// Attestation logs that have ended, oldest first.
     pub(crate) past_rekor: Vec<LogIdentity<'i>>,
-    /// The timestamp authority's chain, its own certificate first, and since when it is trusted.
-    pub(crate) timestamp: Option<(&'i [Certificate], Timestamp)>,
+    /// The timestamp authority's chain, its own certificate first.
+    pub(crate) timestamp: Option<ChainIdentity<'i>>,
+    /// The same as `other_ca`.
+    pub(crate) other_timestamp: Vec<ChainIdentity<'i>>,
+    /// What instances before this one were trusted for.
+    pub(crate) imported: Vec<&'i TrustedRoot>,
+}
+
+/// A chain to publish.
+#[derive(Clone, Copy)]
+pub(crate) struct ChainIdentity<'i> {
+    /// The certificates, in the order of their role.
+    pub(crate) chain: &'i [Certificate],
+    /// Since when it is trusted.
+    pub(crate) since: Timestamp,
+    /// Until when, if it signs no more.
+    pub(crate) until: Option<Timestamp>,
+    /// Its name, if it signs no more.
+    pub(crate) past: Option<&'i str>,
 }
 
 /// A log to publish.
@@ -94,14 +120,13 @@ pub(crate) fn documents(identity: &Identity<'_>) -> Vec<Document> {
         json("signing_config.json", signing_config.to_json()),
         json(CLIENT_TRUST_CONFIG, ClientTrustConfig::new(trusted_root, signing_config).to_json()),
     ];
-    for (name, chain) in [("ca-chain.pem", identity.ca), ("tsa-chain.pem", identity.timestamp)] {
-        if let Some((chain, _)) = chain {
-            let text = chain.iter().map(Certificate::to_pem).collect();
-            documents.push(Document {
-                name: name.into(),
-                media_type: "application/pem-certificate-chain",
-                text,
-            });
+    for (name, chain) in [("ca-chain.pem", &identity.ca), ("tsa-chain.pem", &identity.timestamp)] {
+        documents.extend(chain.as_ref().map(|chain| pem_chain(name.into(), chain)));
+    }
+    for (role, chains) in [("ca", &identity.other_ca), ("tsa", &identity.other_timestamp)] {
+        for chain in chains {
+            let Some(name) = chain.past else { continue };
+            documents.push(pem_chain(format!("{PAST}{role}.{name}.pem").into(), chain));
         }
     }
     let logs =
@@ -114,6 +139,11 @@ pub(crate) fn documents(identity: &Identity<'_>) -> Vec<Document> {
         documents.push(public_key(format!("{PAST}{dialect}.{name}.pub").into(), log));
     }
     documents
+}
+
+fn pem_chain(name: Cow<'static, str>, chain: &ChainIdentity<'_>) -> Document {
+    let text = chain.chain.iter().map(Certificate::to_pem).collect();
+    Document { name, media_type: "application/pem-certificate-chain", text }
 }
 
 fn public_key(name: Cow<'static, str>, log: &LogIdentity<'_>) -> Document {
@@ -136,10 +166,9 @@ pub(crate) fn router(documents: Vec<Document>) -> Router {
 }
 
 /// No `operator` anywhere in it: cosign 2.5 refuses a trusted root with that newer member.
-fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
-    let authority =
-        |(chain, since): (&[Certificate], Timestamp), uri: &str| Authority::from_chain(uri, chain, since);
-    TrustedRoot {
+pub(crate) fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
+    let tsa_url = timestamp_url(identity.url);
+    let mut root = TrustedRoot {
         tlogs: identity
             .rekor_v2
             .iter()
@@ -147,19 +176,26 @@ fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
             .chain(&identity.past_rekor)
             .map(log_instance)
             .collect(),
-        certificate_authorities: identity
-            .ca
-            .map(|ca| authority(ca, identity.url.as_str()))
-            .into_iter()
-            .collect(),
+        certificate_authorities: authorities(identity.ca.as_ref(), &identity.other_ca, identity.url.as_str()),
         ctlogs: identity.ct.iter().chain(&identity.past_ct).map(log_instance).collect(),
-        timestamp_authorities: identity
-            .timestamp
-            .map(|tsa| authority(tsa, &timestamp_url(identity.url)))
-            .into_iter()
-            .collect(),
+        timestamp_authorities: authorities(identity.timestamp.as_ref(), &identity.other_timestamp, &tsa_url),
         ..TrustedRoot::new()
-    }
+    };
+    identity.imported.iter().for_each(|imported| lost::add(&mut root, imported));
+    root
+}
+
+/// The one in service first. One that is in service again, or still, is not one of the past.
+fn authorities(now: Option<&ChainIdentity<'_>>, others: &[ChainIdentity<'_>], uri: &str) -> Vec<Authority> {
+    let in_service = now.map(|now| now.chain);
+    let others = others.iter().filter(|other| in_service != Some(other.chain));
+    now.into_iter().chain(others).map(|chain| authority(chain, uri)).collect()
+}
+
+fn authority(chain: &ChainIdentity<'_>, uri: &str) -> Authority {
+    let mut authority = Authority::from_chain(uri, chain.chain, chain.since);
+    authority.valid_for.end = chain.until.map(Timestamp::to_rfc3339);
+    authority
 }
 
 fn log_instance(log: &LogIdentity<'_>) -> LogInstance {
@@ -175,13 +211,12 @@ fn signing_config(identity: &Identity<'_>) -> SigningConfig {
     let service = |url: &str, version, since| Service::new(url, version, since, identity.url.authority());
     let url = identity.url.as_str();
     let log = |log: &LogIdentity<'_>, version| service(log.service_url.unwrap_or(url), version, log.since);
-    let logins = |(_, since): (_, Timestamp)| {
-        identity.logins.iter().map(move |login| service(login, 1, since)).collect()
-    };
+    let logins =
+        |ca: &ChainIdentity<'_>| identity.logins.iter().map(|login| service(login, 1, ca.since)).collect();
     SigningConfig {
         // sigstore-go and sigstore-python know version 1 of the CA only, although they then call /api/v2/signingCert.
-        ca_urls: identity.ca.iter().map(|(_, since)| service(url, 1, *since)).collect(),
-        oidc_urls: identity.ca.map(logins).unwrap_or_default(),
+        ca_urls: identity.ca.iter().map(|ca| service(url, 1, ca.since)).collect(),
+        oidc_urls: identity.ca.as_ref().map(logins).unwrap_or_default(),
         rekor_tlog_urls: identity
             .rekor_v2
             .iter()
@@ -191,7 +226,7 @@ fn signing_config(identity: &Identity<'_>) -> SigningConfig {
         tsa_urls: identity
             .timestamp
             .iter()
-            .map(|(_, since)| service(&timestamp_url(identity.url), 1, *since))
+            .map(|tsa| service(&timestamp_url(identity.url), 1, tsa.since))
             .collect(),
         ..SigningConfig::new()
     }
@@ -229,6 +264,7 @@ mod tests {
         documents(&Identity {
             url: &url,
             ca: None,
+            other_ca: Vec::new(),
             issuers: Vec::new(),
             logins: Vec::new(),
             ct: Some(log(format!("{url}/ct"), ct)),
@@ -243,7 +279,9 @@ mod tests {
                 until: Some(UNTIL),
                 ..log("https://old.example".to_owned(), rekor_v2)
             }],
-            timestamp: Some((&[], SINCE)),
+            timestamp: Some(ChainIdentity { chain: &[], since: SINCE, until: None, past: None }),
+            other_timestamp: Vec::new(),
+            imported: Vec::new(),
         })
     }
 

@@ -25,15 +25,16 @@ use std::time::Duration;
 
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, SignError, Signer};
-use chancery_tlog::serve::key_file::{self, KeyFileError, Passphrase};
+use chancery_tlog::serve::key_file::{self, KeyFileError, Protection};
 
-pub(crate) use self::folder::replace;
 pub(crate) use self::publish::Publisher;
 pub(crate) use self::serve::router;
 pub(crate) use self::sign::{SignArguments, create, sign};
 
 use self::folder::Folder;
 use self::trusted::Trusted;
+use chancery_tlog::trust::TrustedRoot;
+
 use crate::observe::measured;
 use crate::trust::Document;
 
@@ -105,6 +106,13 @@ pub(crate) enum TufError {
         /// The root's file.
         root: String,
     },
+    /// Clients would trust less, and nobody said so.
+    #[error(
+        "{} would be trusted no more, and all that it vouched for with it: put it back with the instance's \
+         `chancery-server export-trust`, or say why with --untrusted",
+        .0.join(", ")
+    )]
+    Lost(Vec<String>),
     /// Key files.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -124,8 +132,8 @@ pub(crate) struct TufRole {
 
 impl TufRole {
     /// Loads the online key `key` of the instance in `dir`. The repository itself is not looked at.
-    pub(crate) fn load(dir: &Path, key: &Path, passphrase: Option<&Passphrase>) -> Result<Self, TufError> {
-        let signer = key_file::load(key, passphrase)?;
+    pub(crate) fn load(dir: &Path, key: &Path, protection: &Protection) -> Result<Self, TufError> {
+        let signer = key_file::load(key, protection)?;
         ed25519(signer.public_key(), || key.display().to_string())?;
         Ok(Self { folder: Folder::of(dir), signer: measured(signer, "tuf") })
     }
@@ -133,6 +141,11 @@ impl TufRole {
     /// What clients pin: the newest root, byte for byte.
     pub(crate) fn root_document(&self) -> Result<Document, TufError> {
         root_document(&Trusted::load(&self.folder)?)
+    }
+
+    /// The trusted root that TUF clients are told of.
+    pub(crate) fn trusted_root(&self) -> Result<Option<TrustedRoot>, TufError> {
+        Trusted::load(&self.folder)?.trusted_root()
     }
 
     /// Signs snapshot and timestamp anew and stands ready to serve.

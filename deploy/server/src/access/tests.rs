@@ -98,7 +98,7 @@ async fn what_is_no_token_of_a_known_issuer_is_refused_without_asking_anyone() {
     let readers = readers(vec![rule(Some("*"), &[])], None).unwrap();
     assert_eq!(readers.admit(Credentials::default()).await, Err(Denied::Missing));
     assert!(readers.advice().contains("ID token"));
-    let stranger = readers.verifier.verify("e30.e30.e30");
+    let stranger = readers.verifier.verify("e30.e30.e30", None);
     assert!(tokio::time::timeout(Duration::from_secs(1), stranger).await.unwrap().is_err());
 }
 

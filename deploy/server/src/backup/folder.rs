@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use aws_lc_rs::digest;
+use chancery_tlog::files;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::manifest::FileEntry;
@@ -85,7 +86,7 @@ impl Folder {
         let name = || format!("cannot copy {} to {}", from.display(), path.display());
         let mut source = File::open(from).with_context(name)?;
         let mode = source.metadata().with_context(name)?.permissions().mode() & 0o777;
-        let copy = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let copy = files::open_new(&path, files::PRIVATE);
         let mut copy = copy.map_err(full).with_context(name)?;
         let (size, sha256) = pour(&mut source, &mut copy, bar).map_err(full).with_context(name)?;
         copy.set_permissions(Permissions::from_mode(mode)).with_context(name)?;

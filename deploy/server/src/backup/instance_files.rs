@@ -8,16 +8,18 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use chancery_tlog::files::LOST_AND_FOUND;
 use chancery_tlog::serve::key_file::Passphrase;
 
 use super::Wanted;
 use super::manifest::MANIFEST;
-use crate::config::{Config, Dialect};
+use crate::config::{Config, Dialect, NextChain};
 use crate::control::RUN;
 use crate::restore::RESTORED;
+use crate::roles::PROVEN_ISSUERS;
 
 /// What is at the top of the folder and no part of a backup, or copied by other means.
-const LEFT_OUT: [&str; 4] = ["logs", RUN, MANIFEST, RESTORED];
+const LEFT_OUT: [&str; 6] = ["logs", RUN, MANIFEST, RESTORED, LOST_AND_FOUND, PROVEN_ISSUERS];
 /// Folders in folders; what is deeper is a loop of links.
 const MAX_DEPTH: usize = 16;
 /// Largest file that is searched for a private key.
@@ -50,6 +52,11 @@ pub(super) fn elsewhere(config: &Config) -> Vec<PathBuf> {
     let mut named = secrets(config);
     named.extend(config.ca.iter().flat_map(|ca| [ca.chain.clone(), ca.issuers.clone()]));
     named.extend(config.timestamp.iter().map(|timestamp| timestamp.chain.clone()));
+    let past = config.ca.iter().flat_map(|ca| &ca.past);
+    let past = past.chain(config.timestamp.iter().flat_map(|timestamp| &timestamp.past));
+    named.extend(past.map(|past| past.chain.clone()));
+    named.extend(nexts(config).map(|next| next.chain.clone()));
+    named.extend(config.imported.iter().map(|imported| imported.trusted_root.clone()));
     named.extend(config.listen.tls.iter().map(|tls| tls.certificate.clone()));
     named.retain(|path| !path.starts_with(&config.dir));
     named.sort();
@@ -57,15 +64,22 @@ pub(super) fn elsewhere(config: &Config) -> Vec<PathBuf> {
     named
 }
 
+/// Chains to come.
+fn nexts(config: &Config) -> impl Iterator<Item = &NextChain> {
+    let ca = config.ca.iter().filter_map(|ca| ca.next.as_ref());
+    ca.chain(config.timestamp.iter().filter_map(|timestamp| timestamp.next.as_ref()))
+}
+
 /// Every file that the configuration names and that must stay secret.
 fn secrets(config: &Config) -> Vec<PathBuf> {
     let mut secrets: Vec<PathBuf> = Vec::new();
-    if let Some(Passphrase::File(file)) = &config.passphrase {
+    if let Some(Passphrase::File(file)) = &config.protection.passphrase {
         secrets.push(file.clone());
     }
     secrets.extend(config.listen.tls.iter().map(|tls| tls.key.clone()));
     secrets.extend(config.ca.iter().map(|ca| ca.key.clone()));
     secrets.extend(config.timestamp.iter().map(|timestamp| timestamp.key.clone()));
+    secrets.extend(nexts(config).map(|next| next.key.clone()));
     secrets.extend(config.tuf.iter().map(|tuf| tuf.key.clone()));
     for log in &config.logs {
         secrets.push(log.checkpoint_key.clone());

@@ -1,10 +1,10 @@
 //! `backup.json`: what a backup consists of. Written last, so that a folder with one is a whole backup.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use chancery_tlog::files;
 use serde::{Deserialize, Serialize};
 
 /// Name in a backup's folder. A server refuses to serve a folder that has one.
@@ -100,14 +100,8 @@ impl Manifest {
     /// Writes it into `dir` and makes it durable.
     pub(super) fn write(&self, dir: &Path) -> anyhow::Result<()> {
         let path = dir.join(MANIFEST);
-        let mut file = std::fs::File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
-        Ok(file.sync_all()?)
+        files::create(&path, files::PRIVATE, serde_json::to_string_pretty(self)?.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

@@ -5,53 +5,24 @@
 //! a proxy, is for the log at the instance's own host, or else for the last one.
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::header::HOST;
-use axum::http::uri::Authority;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
-use tower::ServiceExt as _;
+use chancery_tlog::serve::Routes;
 
-/// The routes of all `logs`, which come with their hosts, oldest first; `own` is the host of the instance.
-pub(super) fn by_host(mut logs: Vec<(String, Router)>, own: &str) -> Option<Router> {
+/// The routes of all `logs`, which come with their hosts, oldest first, each together with the routes of `common`;
+/// `own` is the host of the instance.
+pub(super) fn by_host(common: &Router, mut logs: Vec<(String, Router)>, own: &str) -> Routes {
     let usual = logs.iter().position(|(host, _)| host.eq_ignore_ascii_case(own));
-    let (_, usual) = match usual {
-        Some(at) => logs.remove(at),
-        None => logs.pop()?,
-    };
-    if logs.is_empty() {
-        return Some(usual);
-    }
-    let choose = move |request: Request, next: Next| {
-        let other = host(&request)
-            .and_then(|sent_to| logs.iter().find(|(host, _)| host.eq_ignore_ascii_case(&sent_to)))
-            .map(|(_, router)| router.clone());
-        async move { answer(other, request, next).await }
-    };
-    Some(usual.layer(from_fn(choose)))
-}
-
-async fn answer(other: Option<Router>, request: Request, next: Next) -> Response {
-    match other {
-        // A router cannot fail, but its type does not say so everywhere.
-        Some(router) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        None => next.run(request).await,
-    }
-}
-
-/// The host that a request was sent to, without port and without the brackets of an IPv6 address.
-fn host(request: &Request) -> Option<String> {
-    let authority = match request.uri().authority() {
-        Some(authority) => authority.clone(),
-        None => Authority::try_from(request.headers().get(HOST)?.as_bytes()).ok()?,
-    };
-    Some(authority.host().trim_matches(['[', ']']).to_owned())
+    let usual = usual.or(logs.len().checked_sub(1)).map(|at| logs.remove(at).1).unwrap_or_default();
+    let routes = Routes::from(common.clone().merge(usual));
+    logs.into_iter().fold(routes, |routes, (host, log)| routes.with_host(host, common.clone().merge(log)))
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use axum::http::header::HOST;
     use axum::routing::get;
+    use tower::ServiceExt as _;
 
     use super::*;
 
@@ -60,36 +31,38 @@ mod tests {
         (host.to_owned(), Router::new().route("/checkpoint", get(async move || name)))
     }
 
-    async fn asked(router: &Router, request: axum::http::request::Builder) -> String {
-        let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    async fn asked(routes: &Routes, path: &str, sent_to: &str) -> String {
+        let request = Request::get(path).header(HOST, sent_to).body(Body::empty()).unwrap();
+        let answer = routes.choose(&request).clone().oneshot(request).await.unwrap();
         String::from_utf8(to_bytes(answer.into_body(), 1024).await.unwrap().to_vec()).unwrap()
     }
 
+    fn common() -> Router {
+        Router::new().route("/healthz", get(async || "ok")).fallback(async || "nothing")
+    }
+
     #[tokio::test]
-    async fn the_host_of_a_request_chooses_the_log() {
-        let logs = || vec![log("sigstore.example"), log("log2027.example"), log("::1")];
-        let router = by_host(logs(), "sigstore.example").unwrap();
+    async fn each_host_has_its_log_and_all_else() {
+        let logs = vec![log("log2026.example"), log("sigstore.example"), log("log2027.example")];
+        let routes = by_host(&common(), logs, "sigstore.example");
         for (sent_to, log) in [
-            ("log2027.example", "log2027.example"),
-            ("LOG2027.example:8443", "log2027.example"),
-            ("[::1]:80", "::1"),
-            ("sigstore.example:80", "sigstore.example"),
+            ("log2026.example", "log2026.example"),
+            ("log2027.example:8443", "log2027.example"),
+            ("sigstore.example", "sigstore.example"),
             ("10.0.0.7:8080", "sigstore.example"),
-            ("not a host", "sigstore.example"),
         ] {
-            let request = Request::get("/checkpoint").header(HOST, sent_to);
-            assert_eq!(asked(&router, request).await, log, "{sent_to}");
+            assert_eq!(asked(&routes, "/checkpoint", sent_to).await, log, "{sent_to}");
+            assert_eq!(asked(&routes, "/healthz", sent_to).await, "ok", "{sent_to}");
+            assert_eq!(asked(&routes, "/other", sent_to).await, "nothing", "{sent_to}");
         }
-        let request = Request::get("https://log2027.example/checkpoint").header(HOST, "sigstore.example");
-        assert_eq!(asked(&router, request).await, "log2027.example", "the request's own authority counts");
-        assert_eq!(asked(&router, Request::get("/checkpoint")).await, "sigstore.example");
     }
 
     #[tokio::test]
     async fn where_no_log_has_the_instances_host_the_newest_is_the_usual_one() {
-        let router = by_host(vec![log("a.example"), log("b.example")], "moved.example").unwrap();
-        let request = Request::get("/checkpoint").header(HOST, "moved.example");
-        assert_eq!(asked(&router, request).await, "b.example");
-        assert!(by_host(Vec::new(), "moved.example").is_none());
+        let routes = by_host(&common(), vec![log("a.example"), log("b.example")], "moved.example");
+        assert_eq!(asked(&routes, "/checkpoint", "moved.example").await, "b.example");
+        assert_eq!(asked(&routes, "/checkpoint", "a.example").await, "a.example");
+        let none = by_host(&common(), Vec::new(), "moved.example");
+        assert_eq!(asked(&none, "/checkpoint", "moved.example").await, "nothing");
     }
 }

@@ -1,6 +1,7 @@
 //! The routes of all logs. Logs of dialect Rekor v1 share one API, those of Rekor v2 share paths under several hosts.
 
 use axum::Router;
+use chancery_tlog::serve::access::Gate;
 use chancery_tlog::server::admission::Admission;
 use chancery_tlog::server::ct::CtLog;
 use chancery_tlog::server::log::Log;
@@ -8,7 +9,7 @@ use chancery_tlog::server::rekor_v1::{self, RekorV1, Shard};
 use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::tiles;
 
-use super::{Shared, hosts};
+use super::Shared;
 use crate::config::BaseUrl;
 use crate::roles::{LogRole, Speaks, signer};
 
@@ -44,7 +45,8 @@ impl Mounts {
         let router = std::mem::take(&mut self.router);
         self.router = match &role.speaks {
             Speaks::Ct { prefix, key, roots } => {
-                let roots = shared.own_chain.last().into_iter().chain(roots).cloned().collect();
+                let roots =
+                    shared.own_chains.iter().filter_map(|chain| chain.last()).chain(roots).cloned().collect();
                 let ct = CtLog::new(log, roots, signer(key)?.clone(), shared.clock.clone())?;
                 if role.config.is_active() {
                     self.issuance_log = Some(ct.clone());
@@ -74,18 +76,25 @@ impl Mounts {
         Ok(())
     }
 
-    /// All routes, and the log that the CA may write to.
-    pub(super) fn finish(mut self, shared: &Shared, instance: &BaseUrl) -> (Router, Option<CtLog>) {
+    /// All routes.
+    pub(super) fn finish(mut self, gate: &Gate) -> Mounted {
         let mut router = self.router;
         if let Some((current, admission)) = self.shards.pop().zip(self.admission) {
-            let gate = shared.gate.clone();
+            let gate = gate.clone();
             router = router.merge(rekor_v1::router(RekorV1 { current, past: self.shards, admission, gate }));
         }
-        if let Some(v2) = hosts::by_host(self.hosts, instance.hostname()) {
-            router = router.merge(v2);
-        }
-        (router, self.issuance_log)
+        Mounted { router, by_host: self.hosts, issuance_log: self.issuance_log }
     }
+}
+
+/// The routes of all logs.
+pub(super) struct Mounted {
+    /// Those that are the same at every host.
+    pub(super) router: Router,
+    /// Those of each log of Rekor v2, with its host, oldest first.
+    pub(super) by_host: Vec<(String, Router)>,
+    /// The log that the CA may write to.
+    pub(super) issuance_log: Option<CtLog>,
 }
 
 /// Entries of a log that has ended. One that has not is the last, and nothing is counted after it.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chancery_tlog::serve::ListenSettings;
+use chancery_tlog::serve::cors::Origins;
 use serde::Deserialize;
 
 use super::{BaseUrl, ConfigError};
@@ -62,6 +63,8 @@ pub(crate) struct ReaderRule {
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
     entries: Entries,
+    #[serde(default)]
+    origins: Vec<String>,
     tokens: Option<PathBuf>,
     oidc: Option<OidcSection>,
     mtls: Option<MtlsSection>,
@@ -92,7 +95,15 @@ struct MtlsSection {
 
 /// Whether others than this machine can come in, directly or by a proxy.
 pub(crate) fn is_exposed(listen: &ListenSettings, url: &BaseUrl) -> bool {
-    !(listen.address.ip().to_canonical().is_loopback() && url.is_loopback())
+    let here = listen.addresses().all(|address| address.ip().to_canonical().is_loopback());
+    !(here && url.is_loopback())
+}
+
+impl Section {
+    /// Origins whose web pages may read entries.
+    pub(super) fn origins(&self) -> Result<Origins, ConfigError> {
+        Origins::parse(&self.origins).map_err(|error| ConfigError::value("access.origins", error.to_string()))
+    }
 }
 
 /// The operator's choice. Files are named from the folder `dir`.

@@ -315,8 +315,26 @@ pub(super) fn check(logs: &[LogConfig], instance: &BaseUrl, has_ca: bool) -> Res
         );
         return Err(ConfigError::value("log", problem));
     }
+    check_trust(logs)?;
     check_shards(logs)?;
     check_hosts(logs, instance)
+}
+
+/// A trusted root that lists no log demands no entry of verifiers, so the last log that is trusted stays until it has a
+/// successor. Issuance logs and attestation logs vouch for different things and do not replace each other.
+fn check_trust(logs: &[LogConfig]) -> Result<(), ConfigError> {
+    for (is_ct, kind) in [(true, "issuance log"), (false, "attestation log")] {
+        let mut alike = logs.iter().filter(|log| log.dialect.is_ct() == is_ct).peekable();
+        let Some(first) = alike.peek().copied() else { continue };
+        if !alike.any(LogConfig::is_trusted) {
+            let problem = format!(
+                "no {kind} would be trusted, and verifiers demand no entry of a trusted root that lists none: add a \
+                 successor first, with `chancery-server add-log`"
+            );
+            return Err(ConfigError::value(format!("log.{}", first.name), problem));
+        }
+    }
+    Ok(())
 }
 
 /// The logs of dialect Rekor v1 are one to its clients: entries are counted through them in their order.

@@ -40,7 +40,11 @@ fn every_commented_key_is_a_key_with_its_default() {
     assert_eq!(config.rates, Rates::default().or_defaults(true));
     assert_eq!(Limits { rates: Rates::default(), ..config.limits }, Limits::default());
     assert_eq!(config.access, Access::Token("/srv/chancery/readers".into()));
-    assert!(config.listen.tls.is_some() && config.listen.metrics.is_some() && config.passphrase.is_some());
+    assert!(
+        config.listen.tls.is_some()
+            && config.listen.metrics.is_some()
+            && config.protection.passphrase.is_some()
+    );
     assert!(!config.listen.behind_proxy && !config.json_logs);
     let timestamp = config.timestamp.unwrap();
     assert_eq!(timestamp.policy.as_deref(), Some(chancery_ca::timestamp::DEFAULT_POLICY));
@@ -190,6 +194,44 @@ fn whoever_can_be_reached_by_others_has_to_choose_who_reads() {
 }
 
 #[test]
+fn proxies_are_a_count_or_networks_behind_a_proxy() {
+    let with = |lines: &str| parse(&SAMPLE.replace("# behind_proxy = false\n", lines));
+    for good in [
+        "behind_proxy = true\n",
+        "behind_proxy = true\nproxies = 2\n",
+        "behind_proxy = true\nproxies = [\"10.0.0.0/8\", \"2001:db8::7\"]\nforwarded_header = \"forwarded\"\n",
+    ] {
+        with(good).unwrap();
+    }
+    for (wrong, words) in [
+        ("proxies = 2\n", "set `behind_proxy = true` if there are any"),
+        ("forwarded_header = \"forwarded\"\n", "set `behind_proxy = true` if there are any"),
+        ("behind_proxy = true\nproxies = 0\n", "from 1 to 16, or a list of their networks"),
+        ("behind_proxy = true\nproxies = [\"10.0.0.1/8\"]\n", "write 10.0.0.0/8"),
+        ("behind_proxy = true\nproxies = \"10.0.0.0/8\"\n", "a list of their networks"),
+        ("behind_proxy = true\nforwarded_header = \"via\"\n", "x-forwarded-for"),
+    ] {
+        let refused = with(wrong).unwrap_err().to_string();
+        assert!(refused.contains(words) && refused.contains("chancery.toml"), "{wrong}{refused}");
+    }
+}
+
+#[test]
+fn a_listener_accepts_the_hosts_of_the_instance_and_its_logs() {
+    assert_eq!(parse(SAMPLE).unwrap().listen.hosts, ["sigstore.example.com"]);
+}
+
+#[test]
+fn cors_origins_are_parsed() {
+    let with = |line: &str| parse(&SAMPLE.replace("# origins = []\n", line));
+    assert_eq!(with("").unwrap().origins, Origins::default());
+    let named = with("origins = [\"https://dashboard.example.com\"]\n").unwrap().origins;
+    assert_eq!(named, Origins::parse(&["https://dashboard.example.com"]).unwrap());
+    let refused = with("origins = [\"dashboard.example.com\"]\n").unwrap_err().to_string();
+    assert!(refused.contains("`access.origins`") && refused.contains("is not an origin"), "{refused}");
+}
+
+#[test]
 fn a_rule_for_readers_names_somebody_and_not_the_audience_of_signers() {
     let oidc = |rest: &str| with_access(&format!("[access]\nentries = \"oidc\"\n{rest}"));
     let rule = "[[access.oidc.readers]]\nissuer = \"https://id.example.com\"\n";
@@ -240,4 +282,47 @@ fn rates_are_limited_where_others_come_in_and_as_the_operator_says() {
     let zero = SAMPLE
         .replace("# [limits.rates]", "[limits.rates]\nwrites_per_identity = { per_minute = 6, burst = 0 }");
     assert!(parse(&zero).unwrap_err().to_string().contains("rates.writes_per_identity"));
+}
+
+/// The instance of the sample with these tables of policies instead of its own.
+fn with_policies(tables: &str) -> Result<Config, ConfigError> {
+    let start = SAMPLE.find("\n[[ca.policy]]").unwrap();
+    let end = SAMPLE.find("# The issuance log: every").unwrap();
+    parse(&[&SAMPLE[..start], "\n", tables, "\n", &SAMPLE[end..]].concat())
+}
+
+#[test]
+fn the_samples_of_the_page_about_claim_policies_parse_and_none_is_warned_about() {
+    let page = include_str!("../../../docs/claim-policies.md");
+    let samples: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(samples.len() >= 8, "{}", samples.len());
+    for sample in samples {
+        let config = with_policies(sample).unwrap_or_else(|error| panic!("{error}\n{sample}"));
+        let [policy] = config.ca.as_ref().unwrap().policy.as_slice() else { panic!("{sample}") };
+        assert!(policy.rules().count() > 0 || policy.permits_any_tenant(), "{sample}");
+        assert_eq!(policy.warnings(), [""; 0], "{sample}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_policy_is_named_with_its_place() {
+    let rule = |lines: &str| {
+        let tables = format!(
+            "[[ca.policy]]\nissuer = \"https://a.example\"\nany_tenant = true\n[[ca.policy]]\n\
+             issuer = \"https://b.example\"\n[[ca.policy.rule]]\nname = \"r\"\n{lines}"
+        );
+        with_policies(&tables).unwrap_err().to_string()
+    };
+    for (lines, words) in [
+        ("claims = { ref = \"refs/*\" }", "rule `r`: claim `ref`: \"refs/*\" has a `*`: write { glob ="),
+        ("claims = {}", "rule `r`: `claims` is an empty table"),
+        ("claim = { ref = \"x\" }", "unknown field"),
+        ("claims = { at = 2026-11-30T00:00:00Z }", "write a time as text"),
+        ("claims = { level = 1.5 }", "1.5 is not a whole number"),
+    ] {
+        let refused = rule(lines);
+        assert!(refused.starts_with("chancery.toml: `[[ca.policy]]` number 2: "), "{refused}");
+        assert!(refused.contains(words), "{refused}");
+    }
 }

@@ -66,9 +66,29 @@ impl BaseUrl {
         Some(std::net::SocketAddr::new(ip, port))
     }
 
+    /// Addresses of this machine alone that the host has, as the system resolves it; empty if it has others, or none. A
+    /// name that means this machine to its resolver means it to local clients too.
+    pub(crate) fn loopback_addresses(&self) -> Vec<std::net::SocketAddr> {
+        use std::net::ToSocketAddrs as _;
+        let found = (self.hostname(), self.port()).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let mut found = found.unwrap_or_default();
+        if !found.iter().all(|address| address.ip().is_loopback()) {
+            found.clear();
+        }
+        // The order is the resolver's, and may differ from call to call.
+        found.sort();
+        found.dedup();
+        found
+    }
+
     /// Whether only clients on this machine can come by it.
     pub(crate) fn is_loopback(&self) -> bool {
         self.host() == "localhost" || self.address().is_some_and(|address| address.ip().is_loopback())
+    }
+
+    /// The port that clients connect to.
+    pub(crate) fn port(&self) -> u16 {
+        self.0.port_or_known_default().unwrap_or_default()
     }
 
     /// Whether clients come by TLS.

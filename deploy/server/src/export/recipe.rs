@@ -183,7 +183,7 @@ fn value(
     };
     let stamped = identity.timestamp.is_some();
     let anchor =
-        || identity.ca.and_then(|(chain, _)| chain.last()).map(Certificate::subject_o_cn).unwrap_or_default();
+        || identity.ca.and_then(|ca| ca.chain.last()).map(Certificate::subject_o_cn).unwrap_or_default();
     Some(match place {
         "url" if shell => word(url),
         "url" => url.to_owned(),

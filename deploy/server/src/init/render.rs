@@ -28,16 +28,11 @@ const ISSUERS: &str = include_str!("fulcio.yaml");
 impl IssuerType {
     /// `type` and, for CI systems, `ci-provider`.
     fn fulcio_type(self) -> String {
-        let provider = match self {
-            Self::Email => return "email".to_owned(),
-            Self::Kubernetes => return "kubernetes".to_owned(),
-            Self::Github => "github-workflow",
-            Self::Gitlab => "gitlab-pipeline",
-            Self::Buildkite => "buildkite-job",
-            Self::Circleci => "circleci",
-            Self::Codefresh => "codefresh-workflow",
-        };
-        format!("ci-provider\n    ci-provider: {provider}")
+        match (self, self.provider()) {
+            (Self::Kubernetes, _) => "kubernetes".to_owned(),
+            (_, None) => "email".to_owned(),
+            (_, Some(provider)) => format!("ci-provider\n    ci-provider: {provider}"),
+        }
     }
 }
 
@@ -48,7 +43,7 @@ impl InitArguments {
             Some(file) => {
                 std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
             }
-            None => issuers(&self.issuer, self.issuer_type),
+            None => issuers(&self.issuer, self.issuer_type) + &self.metadata()?,
         };
         let parsed = IssuerConfig::parse(&text).with_context(|| match &self.issuers {
             Some(file) => format!("--issuers {}", file.display()),
@@ -65,14 +60,29 @@ impl InitArguments {
         Ok(self.passphrase_file.as_ref().map(absolute).transpose()?.map(Passphrase::File))
     }
 
-    fn listen(&self, url: &BaseUrl) -> SocketAddr {
-        let own = url.address().filter(|address| address.ip().is_loopback() && !url.is_https());
-        self.listen.or(own).unwrap_or(DEFAULT_LISTEN)
+    /// Where to listen: as asked for, else where the URL leads on this machine, by name or address; and a second address,
+    /// if the name has two.
+    fn listen(&self, url: &BaseUrl) -> (SocketAddr, Option<SocketAddr>) {
+        if let Some(address) = self.listen {
+            return (address, None);
+        }
+        if url.is_https() || !url.is_loopback() {
+            return (DEFAULT_LISTEN, None);
+        }
+        if let Some(address) = url.address() {
+            return (address, None);
+        }
+        // What the system has no address for, such as ::1 where IPv6 is off, cannot be listened on.
+        let mut own = url.loopback_addresses();
+        own.retain(|address| std::net::TcpListener::bind((address.ip(), 0)).is_ok());
+        let mut own = own.into_iter();
+        let first = own.next().unwrap_or(SocketAddr::new(DEFAULT_LISTEN.ip(), url.port()));
+        (first, own.next())
     }
 
     /// Who reads: as said, and where only this machine can come in, everyone.
     pub(super) fn entries(&self, url: &BaseUrl) -> anyhow::Result<Entries> {
-        let exposed = !(url.is_loopback() && self.listen(url).ip().to_canonical().is_loopback());
+        let exposed = !(url.is_loopback() && self.listen(url).0.ip().to_canonical().is_loopback());
         match self.entries {
             Some(entries) => Ok(entries),
             None if exposed => bail!(
@@ -91,7 +101,11 @@ impl InitArguments {
         passphrase: Option<&Passphrase>,
         issuers: &IssuerConfig,
     ) -> anyhow::Result<String> {
-        let listen = self.listen(url).to_string();
+        let (listen, also) = self.listen(url);
+        let also = match also {
+            Some(address) => format!("also = \"{address}\""),
+            None => "# also = \"[::1]:8080\"".to_owned(),
+        };
         let signers = match self.signers {
             Signers::Any => "any",
             Signers::OwnCa => "own-ca",
@@ -109,8 +123,10 @@ impl InitArguments {
             Some(address) => format!("metrics = \"{address}\""),
             None => "# metrics = \"127.0.0.1:9464\"".to_owned(),
         };
-        let plain =
-            |issuer: &Arc<Issuer>| matches!(&issuer.location, Location::Url(url) if url.starts_with("http:"));
+        let plain = |issuer: &Arc<Issuer>| {
+            let (Location::Url(url) | Location::Pattern(url)) = &issuer.location;
+            url.starts_with("http:")
+        };
         let development =
             if issuers.issuers().any(plain) { "development = true" } else { "# development = false" };
         let logs = [(self.rekor.has_v1(), "rekor-v1"), (self.rekor.has_v2(), "rekor-v2")];
@@ -124,7 +140,8 @@ impl InitArguments {
                 ("authority", &url.authority()),
                 ("host", url.host()),
                 ("hostname", url.hostname()),
-                ("listen", &listen),
+                ("listen", &listen.to_string()),
+                ("also", &also),
                 ("entries", self.entries(url)?.name()),
                 ("signers", signers),
                 ("metrics", &metrics),
@@ -132,6 +149,8 @@ impl InitArguments {
                 ("development", development),
                 ("since", &clock.now().to_rfc3339()),
                 ("tree_id", &tree_id.to_string()),
+                // Last: it may have an `@` of its own.
+                ("policies", &self.policies.text(issuers)?),
             ],
         ))
     }
@@ -173,6 +192,11 @@ mod tests {
         Line::parse_from(line.iter().chain(more)).init
     }
 
+    /// The arguments of the shipped sample.
+    fn sample() -> InitArguments {
+        arguments(&["--github-owner", "acme/1234567"])
+    }
+
     fn config(arguments: &InitArguments) -> String {
         let clock = FixedClock::new(Timestamp::from_seconds(1_790_000_000));
         let url = BaseUrl::parse(&arguments.url).unwrap();
@@ -190,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_shipped_sample_is_what_init_writes() {
-        let written = with_fixed_tree(&config(&arguments(&[])));
+        let written = with_fixed_tree(&config(&sample()));
         assert_eq!(written, SAMPLE, "update deploy/samples/chancery.toml");
         assert!(!written.contains('@'), "a place was not filled");
     }
@@ -205,25 +229,100 @@ mod tests {
         }
     }
 
+    /// Whatever the server, no name of the public one is left in its file.
+    #[test]
+    fn a_server_of_ones_own_gives_every_base_url() {
+        for (kind, issuer, server, base) in [
+            ("github", "https://ghes.example.com/_services/token", None, "https://ghes.example.com"),
+            ("github", "https://token.actions.acme.ghe.com", None, "https://acme.ghe.com"),
+            (
+                "github",
+                "http://127.0.0.1:9191",
+                Some("https://ghes.example.com/"),
+                "https://ghes.example.com",
+            ),
+            ("gitlab", "https://gitlab.example.com", None, "https://gitlab.example.com"),
+            ("gitlab", "https://example.com/gitlab", None, "https://example.com/gitlab"),
+            ("forgejo", "https://git.example.com/api/actions", None, "https://git.example.com"),
+            (
+                "gitea",
+                "https://git.example.com/oidc",
+                Some("https://git.example.com"),
+                "https://git.example.com",
+            ),
+        ] {
+            let mut more = vec!["--issuer", issuer, "--issuer-type", kind];
+            more.extend(server.iter().flat_map(|server| ["--issuer-server", server]));
+            let (text, parsed) = arguments(&more).issuers().unwrap();
+            let used: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+            let used = used.join("\n");
+            for public in ["//github.com", "//gitlab.com", "codeberg.org"] {
+                assert!(!used.contains(public), "{kind} {issuer}: {used}");
+            }
+            assert!(used.contains(&format!("url: \"{base}\"")), "{kind} {issuer}: {used}");
+            let chancery_ca::config::IssuerKind::CiProvider(provider) = &parsed.find(issuer).unwrap().kind
+            else {
+                panic!("{kind}")
+            };
+            assert_eq!(provider.defaults["url"], base);
+        }
+        let public = arguments(&[]).issuers().unwrap().0;
+        assert!(!public.contains("\nci-issuer-metadata"), "github.com is what is built in");
+    }
+
+    #[test]
+    fn a_server_must_be_one_whose_names_can_be_certified() {
+        for (kind, server) in [
+            ("github", "ghes.example.com"),
+            ("github", "http://ghes.example.com"),
+            ("github", "https://ghes..example.com"),
+            ("github", "https://u@ghes.example.com"),
+            ("github", "https://ghes.example.com/a/../b"),
+            ("email", "https://id.example.com"),
+            ("circleci", "https://ci.example.com"),
+        ] {
+            let refused = arguments(&["--issuer-type", kind, "--issuer-server", server]).issuers();
+            assert!(refused.is_err(), "{kind} {server}");
+        }
+    }
+
     #[test]
     fn the_shipped_issuers_parse() {
         let shipped = include_str!("../../../samples/fulcio.yaml");
         IssuerConfig::parse(shipped).unwrap();
-        assert_eq!(shipped, arguments(&[]).issuers().unwrap().0, "update deploy/samples/fulcio.yaml");
+        assert_eq!(shipped, sample().issuers().unwrap().0, "update deploy/samples/fulcio.yaml");
     }
 
     #[test]
     fn an_issuer_without_tls_makes_a_development_instance() {
-        assert!(config(&arguments(&[])).contains("\n# development = false\n"));
+        assert!(config(&sample()).contains("\n# development = false\n"));
         let plain = arguments(&["--issuer", "http://127.0.0.1:8888"]);
         assert!(config(&plain).contains("\ndevelopment = true\n"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fulcio.yaml");
+        let meta =
+            "meta-issuers:\n  http://127.0.0.1:8888/*:\n    client-id: sigstore\n    type: kubernetes\n";
+        std::fs::write(&file, meta).unwrap();
+        let meta = arguments(&["--issuers", file.to_str().unwrap()]);
+        assert!(config(&meta).contains("\ndevelopment = true\n"));
     }
 
     #[test]
     fn a_loopback_url_is_listened_on() {
-        let mut arguments = arguments(&[]);
+        let mut arguments = sample();
         arguments.url = "http://127.0.0.1:9123".to_owned();
-        assert!(config(&arguments).contains("address = \"127.0.0.1:9123\""));
+        assert!(config(&arguments).contains("\naddress = \"127.0.0.1:9123\"\n"));
+        arguments.url = "http://[::1]:9123".to_owned();
+        assert!(config(&arguments).contains("\naddress = \"[::1]:9123\"\n"));
+        arguments.url = "http://localhost:9123".to_owned();
+        let text = config(&arguments);
+        let listens = |address: &str| text.contains(&format!("\naddress = \"{address}:9123\"\n"));
+        assert!(listens("127.0.0.1") || listens("[::1]"), "{text}");
+        let both = url::Url::parse("http://localhost:9123").unwrap().socket_addrs(|| None).unwrap();
+        let both =
+            ["127.0.0.1:9123", "[::1]:9123"].map(|one| both.contains(&one.parse().unwrap())) == [true; 2];
+        let v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        assert_eq!(text.contains("\nalso = \"[::1]:9123\"\n"), both && v6, "{text}");
         arguments.url = "https://sigstore.example.com".to_owned();
         assert!(config(&arguments).contains("address = \"127.0.0.1:8080\""));
     }

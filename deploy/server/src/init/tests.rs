@@ -99,14 +99,24 @@ async fn without_the_roots_key_and_without_its_trust_folder_copies_it_serves() {
     ] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         assert_eq!(
-            application.router.clone().oneshot(request).await.unwrap().status(),
+            application.routes.usual().clone().oneshot(request).await.unwrap().status(),
             StatusCode::OK,
             "{path}"
         );
     }
     let request = Request::get("/.well-known/chancery/client_trust_config.json").body(Body::empty()).unwrap();
-    let answer =
-        application.router.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let answer = application
+        .routes
+        .usual()
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
     let trust: ClientTrustConfig = serde_json::from_slice(&answer).unwrap();
     assert_eq!(trust.trusted_root.certificate_authorities[0].cert_chain.certificates.len(), 2);
 }
@@ -133,7 +143,7 @@ async fn each_choice_of_dialects_has_its_logs_keys_files_and_paths() {
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
-        let router = compose::application(instance, &clock).await.unwrap().router;
+        let router = compose::application(instance, &clock).await.unwrap().routes.usual().clone();
         for (version, path, file) in
             [(1, "/api/v1/log", "rekor.pub"), (2, "/api/v2/checkpoint", "rekor-v2.pub")]
         {
@@ -282,4 +292,157 @@ async fn client_certificates_behind_a_proxy_are_a_problem_and_a_missing_ca_is_to
         std::fs::read_to_string(&file).unwrap().replace("# behind_proxy = false", "behind_proxy = true");
     std::fs::write(&file, text).unwrap();
     assert!(problem().contains("cannot work behind a proxy"), "{}", problem());
+}
+
+/// An instance with this fulcio.yaml, or GitHub's issuer if there is none.
+async fn made_for(dir: &Path, issuers: Option<&Path>, more: &[&str]) -> anyhow::Result<()> {
+    let mut line = vec!["init", dir.to_str().unwrap(), "--url", "http://127.0.0.1:8470"];
+    line.extend(issuers.iter().flat_map(|file| ["--issuers", file.to_str().unwrap()]));
+    init(Line::parse_from(line.iter().chain(more)).init).await
+}
+
+fn policy_lines(dir: &Path) -> String {
+    let text = std::fs::read_to_string(dir.join(config::FILE)).unwrap();
+    let start = text.find("\n[[ca.policy]]").unwrap();
+    text[start..text.find("# The issuance log: every").unwrap()].to_owned()
+}
+
+#[tokio::test]
+async fn an_instance_that_would_certify_anyone_is_not_made_without_the_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    let refused = made_for(&dir, None, &[]).await.unwrap_err().to_string();
+    for words in ["GitHub Actions", "--github-owner", "--github-repository", "--any-tenant"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    assert!(!dir.exists());
+    let patterns = folder.path().join("patterns.yaml");
+    std::fs::write(
+        &patterns,
+        "meta-issuers:\n  https://oidc.eks.*.amazonaws.com/id/*:\n    client-id: sigstore\n    type: kubernetes\n",
+    )
+    .unwrap();
+    let refused = made_for(&dir, Some(&patterns), &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("Amazon EKS") && refused.contains("--policies"), "{refused}");
+    made_for(&dir, Some(&patterns), &["--any-tenant"]).await.unwrap();
+    assert!(policy_lines(&dir).contains("any_tenant = true"));
+    let lines = check::findings(&dir).unwrap().lines.concat();
+    assert!(lines.contains("anyone with a token of https://oidc.eks.*.amazonaws.com/id/*"), "{lines}");
+}
+
+#[tokio::test]
+async fn each_option_about_claims_writes_rules_that_the_ca_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuers = folder.path().join("fulcio.yaml");
+    let mut text = "oidc-issuers:\n".to_owned();
+    for (url, kind) in [
+        ("https://token.actions.githubusercontent.com", "ci-provider\n    ci-provider: github-workflow"),
+        ("https://gitlab.com", "ci-provider\n    ci-provider: gitlab-pipeline"),
+        ("https://agent.buildkite.com", "buildkite-job"),
+        ("https://oidc.codefresh.io", "codefresh-workflow"),
+        ("https://accounts.google.com", "email"),
+    ] {
+        let lines = ["issuer-url: ", url, "\n    client-id: sigstore\n    type: ", kind].concat();
+        text += &["  ", url, ":\n    ", &lines, "\n"].concat();
+    }
+    std::fs::write(&issuers, text).unwrap();
+    let options = [
+        ("--github-owner", "acme/1234567"),
+        ("--github-owner", "other"),
+        ("--github-repository", "else/where.x/99"),
+        ("--gitlab-group", "acme/sub"),
+        ("--gitlab-project", "else/where"),
+        ("--buildkite-organization", "acme"),
+        ("--codefresh-account", "628a80b693a15c0f9c13ab75"),
+        ("--email-domain", "example.com"),
+    ];
+    let flags: Vec<&str> = options.iter().flat_map(|(flag, value)| [*flag, *value]).collect();
+    let dir = folder.path().join("instance");
+    made_for(&dir, Some(&issuers), &flags).await.unwrap();
+    assert_eq!(check::findings(&dir).unwrap().problems, 0);
+    insta::assert_snapshot!(policy_lines(&dir));
+
+    for (i, without) in ["--github-owner", "--gitlab-group", "--email-domain"].into_iter().enumerate() {
+        let dir = folder.path().join(format!("without-{i}"));
+        let left: Vec<&str> = options
+            .iter()
+            .filter(|(flag, _)| flag.split('-').nth(2) != without.split('-').nth(2))
+            .flat_map(|(flag, value)| [*flag, *value])
+            .collect();
+        let refused = made_for(&dir, Some(&issuers), &left).await.unwrap_err().to_string();
+        assert!(refused.contains(without) && !dir.exists(), "{refused}");
+    }
+    let refused =
+        made(&folder.path().join("none"), &["--gitlab-group", "acme"]).await.unwrap_err().to_string();
+    assert!(refused.contains("--gitlab-group") && refused.contains("no issuer of this kind"), "{refused}");
+    let refused = made(&folder.path().join("none"), &["--any-tenant"]).await.unwrap_err().to_string();
+    assert!(refused.contains("--any-tenant has no effect"), "{refused}");
+}
+
+#[tokio::test]
+async fn policies_of_a_file_are_taken_over_and_nothing_else_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, file) = (folder.path().join("instance"), folder.path().join("policies.toml"));
+    let from_file = ["--policies", file.to_str().unwrap()];
+    let good = "[[ca.policy]]\nissuer = \"https://token.actions.githubusercontent.com\"\nsingle_use = true\n\
+                [[ca.policy.rule]]\nname = \"ours\"\nclaims = { email = { glob = \"*@listen@\" } }\n";
+    for bad in [
+        "[ca]\ndevelopment = true\n",
+        "[access]\nentries = \"open\"\n",
+        "",
+        "nonsense",
+        &format!("{good}[listen]\n"),
+    ] {
+        std::fs::write(&file, bad).unwrap();
+        made_for(&dir, None, &from_file).await.unwrap_err();
+        assert!(!dir.exists(), "{bad}");
+    }
+    std::fs::write(&file, good).unwrap();
+    made_for(&dir, None, &from_file).await.unwrap();
+    assert_eq!(policy_lines(&dir).trim(), good.trim());
+}
+
+#[test]
+fn names_that_could_mean_something_else_are_refused() {
+    for (flag, value) in [
+        ("--github-owner", "acme*"),
+        ("--github-owner", "acme/rocket"),
+        ("--github-owner", "acme/1/2"),
+        ("--github-owner", ""),
+        ("--github-owner", "a\"b"),
+        ("--github-repository", "acme"),
+        ("--github-repository", "acme/rocket/x"),
+        ("--gitlab-group", "acme//x"),
+        ("--gitlab-group", "acme/**"),
+        ("--email-domain", "@example.com"),
+        ("--email-domain", "a.example\n[listen]"),
+    ] {
+        let line = ["init", "dir", "--url", "http://127.0.0.1:8470", flag, value];
+        assert!(Line::try_parse_from(line).is_err(), "{flag} {value}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_from_before_the_rules_is_refused_with_the_lines_to_add() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("instance");
+    made_for(&dir, None, &["--any-tenant"]).await.unwrap();
+    let file = dir.join(config::FILE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let old = text.replace(&policy_lines(&dir), "\n");
+    std::fs::write(&file, &old).unwrap();
+    let findings = check::findings(&dir).unwrap();
+    assert_eq!(findings.problems, 1, "{:?}", findings.lines);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let instance = Instance::load(Config::load(&dir).unwrap(), clock.clone()).unwrap();
+    let refused = format!("{:#}", compose::application(instance, &clock).await.err().unwrap());
+    let problem = findings.lines.concat();
+    for words in ["GitHub Actions", "repository_owner_id", "any_tenant = true"] {
+        assert!(refused.contains(words) && problem.contains(words), "{words}: {refused}\n{problem}");
+    }
+    // What it asks for is taken as it stands.
+    let lines = refused.split("\n\n").skip(1).take(2).collect::<Vec<_>>().join("\n\n");
+    let mended = old.replace("# The issuance log: every", &format!("{lines}\n# The issuance log: every"));
+    std::fs::write(&file, mended).unwrap();
+    assert_eq!(check::findings(&dir).unwrap().problems, 0, "{lines}");
 }

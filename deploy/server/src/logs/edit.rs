@@ -1,26 +1,27 @@
 //! Changes in `chancery.toml` that leave everything else as it stands, comments too.
 
 use anyhow::Context as _;
+use chancery_tlog::clock::Timestamp;
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, value};
 
-use crate::config::{self, EndedConfig};
+use crate::config::{self, EndedConfig, PastChain};
 
 /// The file, being changed.
-pub(super) struct Edited(DocumentMut);
+pub(crate) struct Edited(DocumentMut);
 
 impl Edited {
     /// Parses the file's text.
-    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         Ok(Self(text.parse().context(config::FILE)?))
     }
 
     /// The new text.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.to_string()
     }
 
     /// Writes the end of the log `name` into its table.
-    pub(super) fn end(&mut self, name: &str, ended: &EndedConfig) -> anyhow::Result<()> {
+    pub(crate) fn end(&mut self, name: &str, ended: &EndedConfig) -> anyhow::Result<()> {
         let mut table = InlineTable::new();
         table.insert("until", ended.until.to_rfc3339().into());
         table.insert("size", i64::try_from(ended.size).context("a size beyond 2^63")?.into());
@@ -35,19 +36,13 @@ impl Edited {
     }
 
     /// Sets a text in the table of the log `name`.
-    pub(super) fn set(&mut self, name: &str, key: &str, text: &str) -> anyhow::Result<()> {
-        let item = self.log(name)?.get_mut(key).with_context(|| format!("log `{name}` has no `{key}`"))?;
-        let decor = item.as_value().map(|value| value.decor().clone());
-        *item = value(text);
-        if let (Some(value), Some(decor)) = (item.as_value_mut(), decor) {
-            *value.decor_mut() = decor;
-        }
-        Ok(())
+    pub(crate) fn set(&mut self, name: &str, key: &str, text: &str) -> anyhow::Result<()> {
+        change(self.log(name)?, key, text).with_context(|| format!("log `{name}` has no `{key}`"))
     }
 
     /// Adds a `[[log]]` after the last one, with the `[log.admission]` and the `roots` of the log `like`, or admitting the
     /// own CA's signers where there is none and it matters.
-    pub(super) fn add(&mut self, section: &str, like: Option<&str>) -> anyhow::Result<()> {
+    pub(crate) fn add(&mut self, section: &str, like: Option<&str>) -> anyhow::Result<()> {
         let mut new: DocumentMut = section.parse().context("the new log's table")?;
         let tables = new.get_mut("log").and_then(Item::as_array_of_tables_mut).context("a `[[log]]`")?;
         let mut table = tables.get(0).context("a `[[log]]`")?.clone();
@@ -81,6 +76,81 @@ impl Edited {
         Ok(())
     }
 
+    /// Puts another chain with its key into service in the table of `role`, and takes away the one to come.
+    pub(crate) fn serve_chain(
+        &mut self,
+        role: &str,
+        chain: &str,
+        key: &str,
+        since: Timestamp,
+    ) -> anyhow::Result<()> {
+        let table = self.role(role)?;
+        for (entry, text) in [("chain", chain), ("key", key), ("since", &*since.to_rfc3339())] {
+            change(table, entry, text).with_context(|| format!("`[{role}]` has no `{entry}`"))?;
+        }
+        table.remove("next");
+        Ok(())
+    }
+
+    /// Writes the chain to come into the table of `role`.
+    pub(crate) fn prepare_chain(
+        &mut self,
+        role: &str,
+        chain: &str,
+        key: &str,
+        since: Timestamp,
+    ) -> anyhow::Result<()> {
+        let mut next = Table::new();
+        next.insert("chain", value(chain));
+        next.insert("key", value(key));
+        next.insert("since", value(since.to_rfc3339()));
+        self.insert_below(role, "next", next)
+    }
+
+    /// Adds a chain of the past to the table of `role`.
+    pub(crate) fn end_chain(&mut self, role: &str, past: &PastChain, chain: &str) -> anyhow::Result<()> {
+        let mut table = Table::new();
+        table.insert("name", value(&past.name));
+        table.insert("chain", value(chain));
+        table.insert("since", value(past.since.to_rfc3339()));
+        table.insert("until", value(past.until.to_rfc3339()));
+        if let Some(reason) = &past.withdrawn {
+            table.insert("withdrawn", value(reason));
+        }
+        let role = self.role(role)?;
+        let last = last_position(role).unwrap_or(usize::MAX);
+        table.decor_mut().set_prefix("\n");
+        place(&mut table, last);
+        let tables = role.entry("past").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        tables.as_array_of_tables_mut().context("`past` is no array of tables")?.push(table);
+        Ok(())
+    }
+
+    /// Adds trust of an instance before this one.
+    pub(crate) fn import(&mut self, name: &str, file: &str) -> anyhow::Result<()> {
+        let mut table = Table::new();
+        table.insert("name", value(name));
+        table.insert("trusted_root", value(file));
+        table.decor_mut().set_prefix("\n");
+        let tables = self.0.entry("imported").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        tables.as_array_of_tables_mut().context("`imported` is no `[[imported]]`")?.push(table);
+        Ok(())
+    }
+
+    fn insert_below(&mut self, role: &str, name: &str, mut table: Table) -> anyhow::Result<()> {
+        let role = self.role(role)?;
+        let last = last_position(role).unwrap_or(usize::MAX);
+        table.decor_mut().set_prefix("\n");
+        place(&mut table, last);
+        role.insert(name, Item::Table(table));
+        Ok(())
+    }
+
+    fn role(&mut self, role: &str) -> anyhow::Result<&mut Table> {
+        let table = self.0.get_mut(role).and_then(Item::as_table_mut);
+        table.with_context(|| format!("`[{role}]` is not found in {}", config::FILE))
+    }
+
     fn log(&mut self, name: &str) -> anyhow::Result<&mut Table> {
         let logs = self.0.get_mut("log").and_then(Item::as_array_of_tables_mut);
         let mut logs = logs.into_iter().flat_map(ArrayOfTables::iter_mut);
@@ -89,10 +159,22 @@ impl Edited {
     }
 }
 
+/// Changes a text that is there, and leaves what stands around it. `None` if it is not there.
+fn change(table: &mut Table, key: &str, text: &str) -> Option<()> {
+    let item = table.get_mut(key)?;
+    let decor = item.as_value().map(|value| value.decor().clone());
+    *item = value(text);
+    if let (Some(value), Some(decor)) = (item.as_value_mut(), decor) {
+        *value.decor_mut() = decor;
+    }
+    Some(())
+}
+
 /// Where a table or the last one in it stands.
 fn last_position(table: &Table) -> Option<usize> {
-    let inner = table.iter().filter_map(|(_, item)| item.as_table()).filter_map(last_position);
-    inner.chain(table.position()).max()
+    let tables = table.iter().filter_map(|(_, item)| item.as_table());
+    let arrays = table.iter().filter_map(|(_, item)| item.as_array_of_tables()).flat_map(ArrayOfTables::iter);
+    tables.chain(arrays).filter_map(last_position).chain(table.position()).max()
 }
 
 fn place(table: &mut Table, position: usize) {

@@ -35,7 +35,7 @@ impl World {
     async fn new(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("instance");
-        let line = ["init", dir.to_str().unwrap(), "--url", "http://127.0.0.1:8472"];
+        let line = ["init", dir.to_str().unwrap(), "--url", "http://127.0.0.1:8472", "--any-tenant"];
         init(InitLine::parse_from(line.iter().chain(more)).init).await.unwrap();
         Self { _folder: folder, dir }
     }
@@ -223,6 +223,22 @@ async fn a_log_that_is_trusted_no_more_is_in_no_trust_file_and_keeps_its_indexes
     world.end(&["rekor-v1", "--until", "2100-01-01T00:00:00Z"]).await.unwrap();
     assert_eq!(world.trusted_root().tlogs.len(), 2, "trust came back");
     world.application().await.unwrap();
+}
+
+/// A root that lists no log demands no entry, so everything would verify without one.
+#[tokio::test]
+async fn the_last_trusted_log_of_its_kind_stays_trusted() {
+    let world = World::new(&[]).await;
+    world.end(&["rekor-v1", "--untrusted"]).await.unwrap();
+    for last in ["rekor-v2", "ct"] {
+        let before = world.trusted_root();
+        let refused = format!("{:#}", world.end(&[last, "--untrusted"]).await.unwrap_err());
+        assert!(refused.contains("add-log"), "{last}: {refused}");
+        assert_eq!(world.trusted_root(), before, "{last}");
+    }
+    world.add(&["ct", "--replaces", "ct"]).await.unwrap();
+    world.end(&["ct", "--untrusted"]).await.unwrap();
+    assert_eq!(world.trusted_root().ctlogs.len(), 1);
 }
 
 #[tokio::test]

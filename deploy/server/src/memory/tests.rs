@@ -183,12 +183,18 @@ async fn what_is_no_checkpoint_of_this_log_stops_the_start() {
 #[tokio::test]
 async fn a_memory_that_cannot_be_written_at_the_start_stops_it_unless_it_is_the_own() {
     let world = World::new().await;
-    let memories = [world.second()];
-    // A folder where the file goes in the making: not writable for anyone, root included.
-    fs::create_dir(memories[0].folder.join(".ct.new")).unwrap();
+    // So deep that only the name of a temporary file is longer than a path can be: not writable for anyone, root included.
+    let mut folder = world.path("elsewhere");
+    while folder.as_os_str().len() < 4080 {
+        folder.push("x".repeat((4080 - folder.as_os_str().len() - 1).clamp(1, 200)));
+    }
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(MARK), MARK_TEXT).unwrap();
+    let memories = [Memory { folder, configured: true }];
     assert!(world.refusal("a", &memories).await.contains("cannot be written"));
     world.add("a", &["one"], &[world.own()]).await;
-    fs::create_dir(world.own().folder.join(".ct.new")).unwrap();
+    fs::remove_dir_all(world.own().folder).unwrap();
+    fs::write(world.own().folder, "a file where the folder goes").unwrap();
     world.asked("a", &[world.own()]).await.unwrap();
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chancery_tlog::files;
 use chancery_tlog::server::log::Fatal;
 
 /// Name of the file in an instance's folder.
@@ -82,7 +83,7 @@ impl LastRun {
     }
 
     fn write(&self, word: &str) {
-        if let Err(error) = std::fs::write(&self.0, format!("{word}\n")) {
+        if let Err(error) = files::replace(&self.0, files::PUBLIC, format!("{word}\n").as_bytes()) {
             tracing::warn!(file = %self.0.display(), %error, "cannot note how this run goes");
         }
     }

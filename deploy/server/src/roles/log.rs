@@ -11,7 +11,7 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::Clock;
 use chancery_tlog::key::{KeyKind, PublicKey, Signer};
 use chancery_tlog::note::{KeyName, NoteKey};
-use chancery_tlog::serve::key_file::{self, Passphrase};
+use chancery_tlog::serve::key_file::{self, Protection};
 use chancery_tlog::server::log::{Log, LogSettings, Sequencer};
 use chancery_tlog::server::store::{Rocks, Store};
 use chancery_tlog::server::{rekor_v1, rekor_v2};
@@ -85,19 +85,15 @@ pub(crate) enum LogKey {
 }
 
 impl LogKey {
-    /// Reads a private key or, in a PEM file that begins with `-----BEGIN PUBLIC KEY-----`, a public one.
+    /// Reads a private key or, in a PEM file whose first block is a `PUBLIC KEY`, a public one.
     /// What it signs is counted under `used_for`.
-    pub(crate) fn load(
-        path: &Path,
-        passphrase: Option<&Passphrase>,
-        used_for: &'static str,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn load(path: &Path, protection: &Protection, used_for: &'static str) -> anyhow::Result<Self> {
         let text = read(path)?;
-        if text.trim_start().starts_with("-----BEGIN PUBLIC KEY-----") {
+        if PublicKey::leads(&text) {
             let key = PublicKey::from_pem(&text).with_context(|| path.display().to_string())?;
             return Ok(Self::Public(key));
         }
-        Ok(Self::Private(measured(key_file::load(path, passphrase)?, used_for)))
+        Ok(Self::Private(measured(key_file::load(path, protection)?, used_for)))
     }
 
     /// Verifies what it signed.
@@ -119,14 +115,10 @@ impl LogKey {
 
 impl LogRole {
     /// Loads its keys and files.
-    pub(super) fn load(
-        config: &LogConfig,
-        store: PathBuf,
-        passphrase: Option<&Passphrase>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn load(config: &LogConfig, store: PathBuf, protection: &Protection) -> anyhow::Result<Self> {
         let key = |face: &Face| {
             let signs = config.is_served();
-            load(config, &face.key, Use { name: ANSWERS, kind: KeyKind::EcdsaP256, signs }, passphrase)
+            load(config, &face.key, Use { name: ANSWERS, kind: KeyKind::EcdsaP256, signs }, protection)
         };
         let speaks = match &config.dialect {
             Dialect::Ct { face, roots } => Speaks::Ct {
@@ -143,7 +135,7 @@ impl LogRole {
             Dialect::RekorV2 => Speaks::RekorV2,
         };
         let checkpoints = Use { name: CHECKPOINTS, kind: KeyKind::Ed25519, signs: config.is_active() };
-        let checkpoint_key = load(config, &config.checkpoint_key, checkpoints, passphrase)?;
+        let checkpoint_key = load(config, &config.checkpoint_key, checkpoints, protection)?;
         let authorities = config.admission.roots.as_deref().map(chain).transpose()?.unwrap_or_default();
         Ok(Self { config: config.clone(), speaks, authorities, checkpoint_key, store })
     }
@@ -252,9 +244,9 @@ fn load(
     config: &LogConfig,
     path: &Path,
     Use { name: used_for, kind, signs }: Use,
-    passphrase: Option<&Passphrase>,
+    protection: &Protection,
 ) -> anyhow::Result<LogKey> {
-    let (key, name) = (LogKey::load(path, passphrase, used_for)?, &config.name);
+    let (key, name) = (LogKey::load(path, protection, used_for)?, &config.name);
     let found = key.public().kind();
     if found != kind {
         bail!("{}: log `{name}` needs a key of kind {kind}, this is {found}", path.display());

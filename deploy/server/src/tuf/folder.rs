@@ -4,8 +4,10 @@
 //! A static file server could serve the folder as it is.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+
+use chancery_tlog::files;
 
 use super::TufError;
 
@@ -56,7 +58,7 @@ impl Folder {
     /// Writes a file, replacing an older one in one step.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TufError> {
         let path = self.0.join(name);
-        replace(&path, bytes).map_err(|source| failed("write", path, source))
+        files::replace(&path, files::PUBLIC, bytes).map_err(|source| failed("write", path, source))
     }
 
     /// Removes all snapshots but those with the `kept` names. What cannot be removed stays: it harms nobody.
@@ -74,18 +76,6 @@ impl Folder {
 /// A file of the folder, as messages name it.
 pub(super) fn shown(name: &str) -> String {
     format!("{NAME}/{name}")
-}
-
-/// Writes beside `path`, syncs, renames, and syncs the name.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
-    let temporary = parent.join(format!(".{name}.new"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    File::open(parent)?.sync_all()
 }
 
 fn failed(action: &'static str, path: PathBuf, source: std::io::Error) -> TufError {

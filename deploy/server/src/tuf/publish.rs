@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::Signer;
+use chancery_tlog::serve::block;
 use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,7 @@ impl Publisher {
         while stop.run_until_cancelled(tokio::time::sleep(ROUND)).await.is_some() {
             let publisher = this.clone();
             // A panic in there is a bug that has been logged; what is served stands.
-            let _ = tokio::task::spawn_blocking(move || publisher.round()).await;
+            let _ = block(move || publisher.round()).await;
         }
     }
 

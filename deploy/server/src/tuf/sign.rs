@@ -4,21 +4,23 @@
 //! network. So it can be done on another machine, with copies of the two folders. Invariant: only what changed or has
 //! lived for half of its time is signed again, because clients follow no more than a few hundred roots.
 
-use std::io::Write as _;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
+use chancery_tlog::files;
 use chancery_tlog::key::{PublicKey, Signer};
 use chancery_tlog::serve::key_file::{self, Passphrase};
+use chancery_tlog::trust::TrustedRoot;
 use clap::Args;
 
 use super::folder::{self, Folder};
-use super::targets::{self, TargetFile};
+use super::targets::{self, TRUSTED_ROOT, TargetFile};
 use super::trusted::{Trusted, following};
 use super::{OFFLINE_KEY, OFFLINE_LIFE, ROOT_DOCUMENT, TufError, ed25519, metadata, serve};
-use crate::trust::Document;
+use crate::output;
+use crate::trust::{self, Document};
 
 /// The ceremony's arguments.
 #[derive(Args, Debug)]
@@ -38,6 +40,9 @@ pub(crate) struct SignArguments {
     /// clients refuse versions below those that they have seen
     #[arg(long)]
     renew: bool,
+    /// Sign trust files that name less than clients were told to trust, for this reason
+    #[arg(long, value_name = "WHY")]
+    untrusted: Option<String>,
     /// File of mode 0600 with the passphrase of the offline keys
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -46,8 +51,8 @@ pub(crate) struct SignArguments {
 /// `chancery-server tuf sign`.
 pub(crate) fn sign(arguments: &SignArguments) -> anyhow::Result<()> {
     let dir = &arguments.dir;
-    let passphrase = arguments.passphrase_file.clone().map(Passphrase::File);
-    let load = |path: &Path| key_file::load(path, passphrase.as_ref());
+    let protection = arguments.passphrase_file.clone().map(Passphrase::File).into();
+    let load = |path: &Path| key_file::load(path, &protection);
     let default = dir.join(OFFLINE_KEY);
     let key = load(arguments.key.as_ref().unwrap_or(&default)).context("the offline key")?;
     let new_key = arguments.new_key.as_deref().map(load).transpose().context("--new-key")?;
@@ -59,21 +64,18 @@ pub(crate) fn sign(arguments: &SignArguments) -> anyhow::Result<()> {
         online,
         files: targets::from_folder(&dir.join("trust"))?,
         renew: arguments.renew,
+        untrusted: arguments.untrusted.clone(),
         now: SystemClock.now(),
     };
     let done = ceremony.perform(&folder)?;
     let root = super::root_document(&Trusted::load(&folder)?)?;
     let copy = dir.join("trust").join(ROOT_DOCUMENT);
-    folder::replace(&copy, root.text.as_bytes())
+    files::replace(&copy, files::PUBLIC, root.text.as_bytes())
         .with_context(|| format!("cannot write {}", copy.display()))?;
-    let mut out = std::io::stdout();
-    for line in &done {
-        writeln!(out, "{line}")?;
-    }
     if done.is_empty() {
-        writeln!(out, "nothing to sign: {}", Trusted::load(&folder)?.summary())?;
+        return output::print(&format!("nothing to sign: {}\n", Trusted::load(&folder)?.summary()));
     }
-    Ok(())
+    output::print(&format!("{}\n", done.join("\n")))
 }
 
 fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
@@ -113,6 +115,8 @@ pub(super) struct Ceremony<'c> {
     pub(super) files: Vec<TargetFile>,
     /// Whether to sign what has not changed, too.
     pub(super) renew: bool,
+    /// Why less is to be trusted than before, if it is.
+    pub(super) untrusted: Option<String>,
     /// When it takes place.
     pub(super) now: Timestamp,
 }
@@ -125,12 +129,31 @@ impl Ceremony<'_> {
             return Err(TufError::OfflineKey { root: trusted.root_file() });
         }
         self.new_key.map_or(Ok(()), |key| ed25519(key.public_key(), || "--new-key".to_owned()))?;
+        let lost = self.lost(&trusted)?;
+        if self.untrusted.is_none() && !lost.is_empty() {
+            return Err(TufError::Lost(lost));
+        }
         let mut done = Vec::new();
         // Targets first, and signed by both keys: they are valid under the old root as under the new one, so the folder is
         // whole if this ends in between.
+        let why = self.untrusted.as_deref().unwrap_or_default();
+        done.extend(lost.iter().map(|lost| format!("trusted no more, because {why}: {lost}")));
         done.extend(self.sign_targets(&trusted, folder)?);
         done.extend(self.sign_root(&trusted, folder)?);
         Ok(done)
+    }
+
+    /// What clients trust and will not after this.
+    fn lost(&self, trusted: &Trusted) -> Result<Vec<String>, TufError> {
+        let Some(before) = trusted.trusted_root()? else { return Ok(Vec::new()) };
+        let Some(file) = self.files.iter().find(|file| file.name == TRUSTED_ROOT) else {
+            return Ok(Vec::new());
+        };
+        let now = TrustedRoot::parse(&file.bytes).map_err(|error| TufError::Refused {
+            file: format!("trust/{TRUSTED_ROOT}"),
+            problem: error.to_string(),
+        })?;
+        Ok(trust::lost(&before, &[&now]))
     }
 
     fn sign_targets(&self, trusted: &Trusted, folder: &Folder) -> Result<Option<String>, TufError> {

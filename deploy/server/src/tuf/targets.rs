@@ -9,9 +9,12 @@ use std::path::Path;
 use super::TufError;
 use crate::trust::{Document, PAST};
 
+/// The target that says whom to trust.
+pub(super) const TRUSTED_ROOT: &str = "trusted_root.json";
+
 /// Our name, TUF's name, usage, and whether clients cannot do without it.
 const FILES: [(&str, &str, Option<&str>, bool); 6] = [
-    ("trusted_root.json", "trusted_root.json", None, true),
+    (TRUSTED_ROOT, TRUSTED_ROOT, None, true),
     ("signing_config.json", "signing_config.v0.2.json", None, true),
     ("ca-chain.pem", "fulcio.crt.pem", Some("Fulcio"), false),
     ("ct.pub", "ctfe.pub", Some("CTFE"), false),
@@ -22,6 +25,9 @@ const FILES: [(&str, &str, Option<&str>, bool); 6] = [
 
 /// Keys of the past that clients from before trusted roots need: their dialect, usage, and TUF's name for the active one.
 const PAST_KEYS: [(&str, &str, &str); 2] = [("ct", "CTFE", "ctfe"), ("rekor-v1", "Rekor", "rekor")];
+
+/// Chains of the past that those clients need: their role, usage, and TUF's name for the active one.
+const PAST_CHAINS: [(&str, &str, &str); 2] = [("ca", "Fulcio", "fulcio"), ("tsa", "TSA", "tsa")];
 
 /// A target with its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +81,7 @@ fn collect(
     }
     names.sort_unstable();
     for document in names {
-        let Some((name, usage)) = past_key(&document) else { continue };
+        let Some((name, usage)) = past(&document) else { continue };
         if let Some(bytes) = read(&document)? {
             files.push(TargetFile { name: name.into(), usage: Some(usage), expired: true, bytes });
         }
@@ -83,10 +89,16 @@ fn collect(
     Ok(files)
 }
 
-/// TUF's name and the usage of `past.DIALECT.NAME.pub`.
-fn past_key(document: &str) -> Option<(String, &'static str)> {
-    let (dialect, log) = document.strip_prefix(PAST)?.strip_suffix(".pub")?.split_once('.')?;
-    let (_, usage, name) = PAST_KEYS.iter().find(|(known, ..)| *known == dialect)?;
+/// TUF's name and the usage of `past.DIALECT.NAME.pub` and `past.ROLE.NAME.pem`.
+fn past(document: &str) -> Option<(String, &'static str)> {
+    let (table, suffix) = match document.rsplit_once('.')?.1 {
+        "pub" => (PAST_KEYS, ".pub"),
+        "pem" => (PAST_CHAINS, ".pem"),
+        _ => return None,
+    };
+    let (kind, given) = document.strip_prefix(PAST)?.strip_suffix(suffix)?.split_once('.')?;
+    let (_, usage, name) = table.iter().find(|(known, ..)| *known == kind)?;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (!log.is_empty() && log.chars().all(plain)).then(|| (format!("{name}.{log}.pub"), *usage))
+    let end = if suffix == ".pem" { "crt.pem" } else { "pub" };
+    (!given.is_empty() && given.chars().all(plain)).then(|| (format!("{name}.{given}.{end}"), *usage))
 }

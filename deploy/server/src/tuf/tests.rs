@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chancery_tlog::clock::{FixedClock, SystemClock};
 use chancery_tlog::key::SoftwareSigner;
 use chancery_tlog::merkle::Hash;
+use chancery_tlog::trust::TRUSTED_ROOT_TYPE;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -29,6 +30,12 @@ fn key() -> Arc<SoftwareSigner> {
     Arc::new(SoftwareSigner::generate(KeyKind::Ed25519).unwrap())
 }
 
+/// A trusted root with one log, at an address called `name`.
+fn trusted_root(name: &str) -> String {
+    let log = format!("{{\"baseUrl\":\"https://{name}\",\"publicKey\":{{\"rawBytes\":\"AA==\"}}}}");
+    format!("{{\"mediaType\":\"{TRUSTED_ROOT_TYPE}\",\"tlogs\":[{log}]}}")
+}
+
 fn documents(trusted_root: &str) -> Vec<Document> {
     let document = |name: &'static str, text: &str| Document {
         name: name.into(),
@@ -36,7 +43,7 @@ fn documents(trusted_root: &str) -> Vec<Document> {
         text: text.to_owned(),
     };
     vec![
-        document("trusted_root.json", trusted_root),
+        document("trusted_root.json", &self::trusted_root(trusted_root)),
         document("signing_config.json", "a signing config"),
         document("client_trust_config.json", "both"),
         document("rekor.pub", "a key"),
@@ -85,7 +92,15 @@ impl World {
     fn ceremony(&self, trusted_root: &str) -> Ceremony<'_> {
         let files = targets::from_documents(&documents(trusted_root)).unwrap();
         let now = self.clock.now();
-        Ceremony { key: &*self.offline, new_key: None, online: None, files, renew: false, now }
+        Ceremony {
+            key: &*self.offline,
+            new_key: None,
+            online: None,
+            files,
+            renew: false,
+            untrusted: None,
+            now,
+        }
     }
 
     fn perform(&self, ceremony: &Ceremony<'_>) -> Vec<String> {
@@ -157,7 +172,7 @@ async fn a_client_with_the_first_root_gets_the_trust_files_byte_for_byte() {
     let client = Client::pinning(world.read("1.root.json"));
     let publisher = world.start();
     for (name, text) in [
-        ("trusted_root.json", "first"),
+        ("trusted_root.json", &*trusted_root("first")),
         ("signing_config.v0.2.json", "a signing config"),
         ("rekor.pub", "a key"),
         ("rekor.old.pub", "a key of the past"),
@@ -268,7 +283,7 @@ async fn targets_from_a_backup_are_signed_anew_for_clients_that_saw_newer_ones()
     let publisher = world.start();
     world.perform(&world.ceremony("second"));
     publisher.refresh().unwrap();
-    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"second");
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("second").into_bytes());
 
     std::fs::remove_file(world.folder().path().join("2.targets.json")).unwrap();
     world.clock.advance(Duration::from_mins(1));
@@ -278,7 +293,7 @@ async fn targets_from_a_backup_are_signed_anew_for_clients_that_saw_newer_ones()
     world.perform(&Ceremony { renew: true, ..world.ceremony("first") });
     world.clock.advance(Duration::from_mins(1));
     restored.refresh().unwrap();
-    assert_eq!(client.target(&restored, "trusted_root.json").await, b"first");
+    assert_eq!(client.target(&restored, "trusted_root.json").await, trusted_root("first").into_bytes());
 }
 
 #[tokio::test]
@@ -286,15 +301,15 @@ async fn clients_follow_new_trust_without_a_restart() {
     let world = World::new();
     let client = Client::pinning(world.read("1.root.json"));
     let publisher = world.start();
-    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"first");
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("first").into_bytes());
     let done = world.perform(&world.ceremony("second"));
     assert_eq!(done.len(), 1, "{done:?}");
     assert!(done[0].starts_with("tuf/2.targets.json: trusted_root.json changed"), "{done:?}");
     assert!(publisher.refresh().unwrap());
-    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"second");
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("second").into_bytes());
     assert_eq!(
         Client::pinning(world.read("1.root.json")).target(&publisher, "trusted_root.json").await,
-        b"second"
+        trusted_root("second").into_bytes()
     );
 }
 
@@ -320,11 +335,11 @@ async fn clients_follow_a_new_offline_key_and_the_old_one_signs_no_more() {
     let successor = key();
     world.perform(&Ceremony { new_key: Some(&*successor), ..world.ceremony("second") });
     assert!(publisher.refresh().unwrap());
-    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"second");
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("second").into_bytes());
     assert!(matches!(world.ceremony("third").perform(&world.folder()), Err(TufError::OfflineKey { .. })));
     world.perform(&Ceremony { key: &*successor, ..world.ceremony("third") });
     publisher.refresh().unwrap();
-    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"third");
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("third").into_bytes());
 }
 
 #[tokio::test]
@@ -337,7 +352,7 @@ async fn an_interrupted_change_of_the_offline_key_can_be_taken_up_again() {
     let done = world.perform(&change);
     assert!(done.iter().any(|line| line.contains("2.root.json")), "{done:?}");
     let client = Client::pinning(world.read("1.root.json"));
-    assert_eq!(client.target(&world.start(), "trusted_root.json").await, b"second");
+    assert_eq!(client.target(&world.start(), "trusted_root.json").await, trusted_root("second").into_bytes());
 }
 
 /// The thief of the online key can sign versions that no honest clock reaches, to lock clients out of what follows.
@@ -368,7 +383,7 @@ async fn a_new_online_key_undoes_what_the_thief_of_the_old_one_did() {
     assert!(done[0].starts_with("tuf/2.root.json: new online key"), "{done:?}");
     assert!(matches!(publisher.refresh(), Err(TufError::OnlineKey { .. })), "the old key is of no use");
     let publisher = world.start_with(successor).unwrap();
-    assert_eq!(client.target(&publisher, "trusted_root.json").await, b"first");
+    assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("first").into_bytes());
 }
 
 #[tokio::test]
@@ -385,11 +400,12 @@ async fn a_damaged_folder_changes_nothing_that_is_served() {
         let refused = publisher.refresh().unwrap_err().to_string();
         assert!(refused.starts_with("tuf/1.targets.json: "), "{refused}");
         assert!(world.start_with(world.online.clone()).is_err(), "a start must not publish it either");
-        assert_eq!(client.target(&publisher, "trusted_root.json").await, b"first");
+        assert_eq!(client.target(&publisher, "trusted_root.json").await, trusted_root("first").into_bytes());
     }
     folder.write("1.targets.json", &good).unwrap();
-    let path = serve::target_path(&Hash::digest(b"first").to_string(), "trusted_root.json");
-    assert_eq!(world.read(&path), b"first");
+    let path =
+        serve::target_path(&Hash::digest(trusted_root("first").as_bytes()).to_string(), "trusted_root.json");
+    assert_eq!(world.read(&path), trusted_root("first").into_bytes());
     folder.write(&path, b"forged").unwrap();
     let refused = publisher.refresh().unwrap_err().to_string();
     assert!(refused.contains("not what 1.targets.json names"), "{refused}");
@@ -524,4 +540,19 @@ proptest! {
             last = now;
         }
     }
+}
+
+#[tokio::test]
+async fn what_clients_trust_is_left_out_with_a_reason_only() {
+    let world = World::new();
+    let mut less = world.ceremony("second");
+    let root = less.files.iter_mut().find(|file| file.name == targets::TRUSTED_ROOT).unwrap();
+    root.bytes = TrustedRoot::new().to_json().into_bytes();
+    let refused = less.perform(&world.folder()).unwrap_err();
+    assert!(
+        matches!(&refused, TufError::Lost(lost) if *lost == ["the attestation log https://first"]),
+        "{refused}"
+    );
+    let done = world.perform(&Ceremony { untrusted: Some("it was stolen".to_owned()), ..less });
+    assert!(done[0].contains("because it was stolen: the attestation log https://first"), "{done:?}");
 }

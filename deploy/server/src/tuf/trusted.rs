@@ -8,12 +8,13 @@ use std::num::NonZeroU64;
 
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::key::{PublicKey, Signer};
+use chancery_tlog::trust::TrustedRoot;
 use serde::de::DeserializeOwned;
 use tough::schema::{Role, RoleType, Root, Signed, Targets};
 
 use super::folder::{Folder, shown};
 use super::metadata::{self, File};
-use super::targets::TargetFile;
+use super::targets::{TRUSTED_ROOT, TargetFile};
 use super::{TufError, WARNING, serve};
 
 /// Root and targets of the repository, with the files that they vouch for.
@@ -106,6 +107,15 @@ impl Trusted {
         });
         key.and_then(|bytes| PublicKey::from_ed25519(bytes).ok())
             .ok_or_else(|| refused(&self.root.filename(true), &"it names no Ed25519 key for timestamp"))
+    }
+
+    /// The trusted root among the targets.
+    pub(super) fn trusted_root(&self) -> Result<Option<TrustedRoot>, TufError> {
+        let found = self.targets.targets_iter().find(|(name, _)| name.resolved() == TRUSTED_ROOT);
+        let Some((name, target)) = found else { return Ok(None) };
+        let served = serve::target_path(&hex::encode(&target.hashes.sha256), name.resolved());
+        let bytes = self.files.get(&served).ok_or_else(|| refused(&served, &"it is missing"))?;
+        TrustedRoot::parse(bytes).map(Some).map_err(|error| refused(&served, &error))
     }
 
     /// Names of targets that differ between here and `files`, in either direction.

@@ -8,7 +8,7 @@ use serde_yaml_ng::Value;
 
 use super::*;
 use crate::config::BaseUrl;
-use crate::trust::{self, LogIdentity};
+use crate::trust::{self, ChainIdentity, LogIdentity};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
 
@@ -52,7 +52,8 @@ impl World {
         };
         Identity {
             url: &self.url,
-            ca: Some((&self.ca, NOW)),
+            ca: Some(in_service(&self.ca)),
+            other_ca: Vec::new(),
             issuers: vec!["https://issuer.example/o'neill"],
             logins: Vec::new(),
             ct: Some(log("/ct", ct)),
@@ -60,7 +61,9 @@ impl World {
             rekor_v2: v2.then(|| log("", rekor_v2)),
             past_ct: Vec::new(),
             past_rekor: Vec::new(),
-            timestamp: Some((&self.tsa, NOW)),
+            timestamp: Some(in_service(&self.tsa)),
+            other_timestamp: Vec::new(),
+            imported: Vec::new(),
         }
     }
 
@@ -74,6 +77,10 @@ impl World {
         });
         recipe(client, &identity, &documents, "/tmp/trust here").map(|recipe| recipe.text)
     }
+}
+
+fn in_service(chain: &[Certificate]) -> ChainIdentity<'_> {
+    ChainIdentity { chain, since: NOW, until: None, past: None }
 }
 
 fn https() -> World {

@@ -1,0 +1,124 @@
+//! `[[ca.past]]` and `[[timestamp.past]]`: chains that signed here once, and `[[imported]]`: the trust of instances that
+//! came before this one.
+//!
+//! What was ever handed out stays in the trust files, with an end, or signatures of its time verify no more. So a table
+//! here is never removed: trust is taken back by `trusted = false`, with a reason.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use chancery_tlog::clock::Timestamp;
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// A chain that signs no more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Section")]
+pub(crate) struct PastChain {
+    /// Its name among the chains of its role.
+    pub(crate) name: String,
+    /// PEM chain, as it was.
+    pub(crate) chain: PathBuf,
+    /// Start of trust.
+    pub(crate) since: Timestamp,
+    /// End of trust.
+    pub(crate) until: Timestamp,
+    /// Why the trust files name it no more; `None` if they do.
+    pub(crate) withdrawn: Option<String>,
+}
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    name: String,
+    chain: PathBuf,
+    #[serde(deserialize_with = "super::rfc3339")]
+    since: Timestamp,
+    #[serde(deserialize_with = "super::rfc3339")]
+    until: Timestamp,
+    withdrawn: Option<String>,
+}
+
+impl TryFrom<Section> for PastChain {
+    type Error = String;
+
+    fn try_from(section: Section) -> Result<Self, String> {
+        let Section { name, chain, since, until, withdrawn } = section;
+        check_name(&name)?;
+        if until < since {
+            return Err("`until` is before `since`: it would never have been trusted".to_owned());
+        }
+        check_reason(withdrawn.as_deref())?;
+        Ok(Self { name, chain, since, until, withdrawn })
+    }
+}
+
+/// A chain that takes the place of the one in service later, and is published already.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NextChain {
+    /// PEM chain, as that of the role.
+    pub(crate) chain: PathBuf,
+    /// Key of its first certificate.
+    pub(crate) key: PathBuf,
+    /// Start of trust.
+    #[serde(deserialize_with = "super::rfc3339")]
+    pub(crate) since: Timestamp,
+}
+
+/// The trusted root of another instance, all of whose members have ended.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportedConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// The file.
+    pub(crate) trusted_root: PathBuf,
+    /// Why the trust files name it no more; `None` if they do.
+    pub(crate) withdrawn: Option<String>,
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        return Err(format!("name \"{name}\" must be of a-z, 0-9 and `-`: it names a file"));
+    }
+    Ok(())
+}
+
+fn check_reason(withdrawn: Option<&str>) -> Result<(), String> {
+    match withdrawn {
+        Some(reason) if reason.trim().is_empty() => {
+            Err("`withdrawn` must give the reason: whoever reads this later has to understand it".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the chains of one role together must satisfy.
+pub(super) fn check(role: &str, past: &[PastChain]) -> Result<(), ConfigError> {
+    let mut names = HashSet::new();
+    match past.iter().find(|chain| !names.insert(chain.name.as_str())) {
+        Some(twice) => {
+            let problem = format!("two chains have the name \"{}\"", twice.name);
+            Err(ConfigError::value(format!("{role}.past"), problem))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same for imported trust.
+pub(super) fn check_imported(imported: &[ImportedConfig]) -> Result<(), ConfigError> {
+    let mut names = HashSet::new();
+    for one in imported {
+        let checked = check_name(&one.name).and_then(|()| check_reason(one.withdrawn.as_deref()));
+        checked.map_err(|problem| ConfigError::value("imported", problem))?;
+        if !names.insert(one.name.as_str()) {
+            let problem = format!("two have the name \"{}\"", one.name);
+            return Err(ConfigError::value("imported", problem));
+        }
+    }
+    Ok(())
+}
