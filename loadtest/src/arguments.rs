@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::abuse::Attack;
 use crate::plan::Plan;
 use crate::schedule::Spacing;
 use crate::target::reads::Kind;
@@ -60,6 +61,24 @@ pub(crate) enum Command {
         prefill: Vec<u64>,
         #[command(flatten)]
         reading: Reading,
+    },
+    /// What a hostile client costs another one: starts a server of this build with the limits of an exposed
+    /// one
+    ///
+    /// A client at 127.0.0.3 adds entries to the Rekor v2 log, 20 a second unless `--rates` says otherwise,
+    /// for `--seconds` alone and then beside each attack from 127.0.0.2. Printed are its latencies, its 99th
+    /// percentile beside each attack as a multiple of the undisturbed one, and the memory of the server. Exit
+    /// code 1 says that one of its requests was not accepted
+    Abuse {
+        /// Attacks, one after the other [default: all]
+        #[arg(long, value_name = "ATTACKS", value_delimiter = ',', value_enum)]
+        attacks: Vec<Attack>,
+        /// Folder with chancery-server and chancery-dev-issuer [default: that of this program]
+        #[arg(long, value_name = "DIR")]
+        binaries: Option<PathBuf>,
+        /// Where to make the server's folder [default: the system's temporary folder]
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// Fill a log of a new instance with millions of entries, to find out what size costs
     ///

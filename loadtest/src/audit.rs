@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use chancery_tlog::merkle::{CompactRange, Hash, NodeId, leaf_hash, node_hash};
-use chancery_tlog::tile::{TILE_WIDTH, Tile, TileKind, decode_bundle};
+use chancery_tlog::tile::{EntryBundle, HashTile, TILE_WIDTH, decode_bundle};
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Client;
 
@@ -39,14 +39,14 @@ impl Tiles {
         found.map(|note| String::from_utf8(note.to_vec()).context("the checkpoint is not text")).transpose()
     }
 
-    /// The bytes of a tile.
-    pub(crate) async fn bytes(&self, tile: Tile) -> Result<bytes::Bytes> {
-        http::get(&self.client, &self.url(tile)).await
+    /// The bytes of the tile or bundle with this path.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<bytes::Bytes> {
+        http::get(&self.client, &self.url(path)).await
     }
 
-    /// Where a tile is.
-    pub(crate) fn url(&self, tile: Tile) -> String {
-        format!("{}/{}", self.prefix, tile.path())
+    /// Where the tile or bundle with this path is.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.prefix)
     }
 
     /// Rebuilds the tree from `start` to `last` and enters into the ledger what does not hold.
@@ -56,15 +56,16 @@ impl Tiles {
         let first = start.size / TILE_WIDTH;
         let mut bundles = futures::stream::iter(first..last.size.div_ceil(TILE_WIDTH))
             .map(|index| async move {
-                let tile = Tile { kind: TileKind::Entries, index, width: width(last.size, index) };
-                Ok::<_, anyhow::Error>((tile, self.bytes(tile).await?))
+                let bundle = EntryBundle { index, width: width(last.size, index) };
+                Ok::<_, anyhow::Error>((bundle, self.bytes(&bundle.path()).await?))
             })
             .buffered(AT_ONCE);
-        while let Some((tile, bundle)) = bundles.try_next().await? {
-            let entries = decode_bundle(&bundle).with_context(|| tile.path())?;
-            ensure!(entries.len() >= usize::from(tile.width), "{} is shorter than its width", tile.path());
-            let known = start.size.saturating_sub(tile.index * TILE_WIDTH);
-            let new = entries.into_iter().take(tile.width.into()).skip(usize::try_from(known)?);
+        while let Some((bundle, bytes)) = bundles.try_next().await? {
+            let entries = decode_bundle(&bytes).with_context(|| bundle.path())?;
+            let long = entries.len() >= usize::from(bundle.width);
+            ensure!(long, "{} is shorter than its width", bundle.path());
+            let known = start.size.saturating_sub(bundle.index * TILE_WIDTH);
+            let new = entries.into_iter().take(bundle.width.into()).skip(usize::try_from(known)?);
             new.for_each(|entry| rebuilt.append(leaf_hash(entry)));
         }
         rebuilt.conclude(last);
@@ -92,8 +93,8 @@ impl Tiles {
         let first = id.index << height;
         let index = first / TILE_WIDTH;
         let width = width(size >> (level * TILE_HEIGHT), index);
-        let tile = Tile { kind: TileKind::Hashes { level }, index, width };
-        let bytes = self.bytes(tile).await?;
+        let tile = HashTile { level, index, width };
+        let bytes = self.bytes(&tile.path()).await?;
         let from = usize::try_from(first % TILE_WIDTH)? * 32;
         let part = bytes
             .get(from..from + (32 << height))

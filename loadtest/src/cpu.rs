@@ -54,6 +54,17 @@ fn of_process(id: u32) -> Result<Duration> {
         .with_context(|| format!("{path} is not in the format of proc(5)"))
 }
 
+/// Megabytes of RAM that a process of this machine has.
+pub(crate) fn resident_mebibytes(id: u32) -> Result<f64> {
+    let path = format!("/proc/{id}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+    kibibytes
+        .map(|kib| f64::from(kib) / 1024.0)
+        .with_context(|| format!("{path} is not in the format of proc(5)"))
+}
+
 /// `utime` + `stime`, fields 14 and 15 of proc(5). The name in field 2 may contain spaces and parentheses.
 fn ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
@@ -89,6 +100,7 @@ mod tests {
         assert!(of_process(std::process::id()).unwrap() >= Duration::from_millis(10));
         assert!(of_process(0).is_err());
         assert!(Usage::of_process(std::process::id()).is_ok());
+        assert!(resident_mebibytes(std::process::id()).unwrap() > 0.1);
     }
 
     #[test]

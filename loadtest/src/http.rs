@@ -1,5 +1,6 @@
 //! HTTP as the load needs it: one client for everything, and the outcome of one request.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,9 +18,14 @@ const EXCERPT: usize = 160;
 
 /// A client whose requests end after `timeout`. No proxy, because that would be measured too, and no redirects.
 pub(crate) fn client(timeout: Duration) -> Result<Client> {
+    client_from(timeout, None)
+}
+
+/// The same, whose connections come from an address of this machine.
+pub(crate) fn client_from(timeout: Duration, address: impl Into<Option<IpAddr>>) -> Result<Client> {
     let builder = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let builder = builder.timeout(timeout).tcp_nodelay(true).user_agent("chancery-loadtest");
-    builder.build().context("cannot make an HTTP client")
+    builder.local_address(address).build().context("cannot make an HTTP client")
 }
 
 /// Sends one request of the load and reads its answer to the end.

@@ -24,6 +24,18 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Name that `chancery-server init` gives the log that can be filled.
 const FILLED: &str = "rekor-v2";
 
+/// An environment variable of the server, which wins over its configuration.
+pub(crate) type Setting = (&'static str, &'static str);
+
+/// All load comes from one address, which by default has a part of a server alone: half of the places for
+/// writes, and a quarter of those for reads.
+pub(crate) const ALONE: [Setting; 4] = [
+    ("CHANCERY_LIMITS__PER_ADDRESS__CONNECTIONS", "4096"),
+    ("CHANCERY_LIMITS__PER_ADDRESS__REQUESTS", "896"),
+    ("CHANCERY_LIMITS__PER_ADDRESS__READS", "896"),
+    ("CHANCERY_LIMITS__PER_ADDRESS__UNREAD_BYTES", "268435456"),
+];
+
 /// A running instance.
 pub(crate) struct Instance {
     url: String,
@@ -37,12 +49,14 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Starts the programs in `binaries`, with a new folder in `parent`. With `own_ca` the logs take only certificates of
-    /// the instance's own authority; with `prefill` that of Rekor v2 has so many entries before the server starts.
+    /// the instance's own authority; with `prefill` that of Rekor v2 has so many entries before the server
+    /// starts, with `settings` in its environment.
     pub(crate) async fn start(
         binaries: &Path,
         parent: &Path,
         own_ca: bool,
         prefill: Option<u64>,
+        settings: &[Setting],
         client: &Client,
     ) -> Result<Self> {
         let scratch = TempDir::with_prefix_in("chancery-loadtest-", parent)
@@ -69,7 +83,7 @@ impl Instance {
         }
         let mut run = Command::new(&server_path);
         // The access log of an overloaded server would be measured as the server's.
-        run.arg("run").arg(&folder).env("CHANCERY_LOG", "warn");
+        run.arg("run").arg(&folder).env("CHANCERY_LOG", "warn").envs(settings.iter().copied());
         let mut server = Program::start(&mut run, scratch.path().join("server.log"))?;
         server.ready(client, &format!("{url}/readyz")).await?;
         Ok(Self { url, token_url, token_bearer, server, _issuer: issuer, scratch })

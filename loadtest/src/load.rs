@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use chancery_tlog::serve::block;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -101,7 +102,7 @@ where
     let (report, mut ended) = mpsc::unbounded_channel();
     let runtime = Handle::current();
     // A thread, because the runtime's timer counts in milliseconds and its workers may be busy.
-    let pacer = tokio::task::spawn_blocking(move || pace(&arrivals, in_flight, &send, &report, &runtime));
+    let pacer = block(move || pace(&arrivals, in_flight, &send, &report, &runtime));
     let mut last = None;
     while let Some(request) = ended.recv().await {
         if request.reply.outcome == Outcome::Accepted {

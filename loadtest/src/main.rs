@@ -2,12 +2,14 @@
 //!
 //! Map: [`arguments`] is the manual. [`schedule`] and [`plan`] say when and how much, [`load`] sends it and measures,
 //! [`target`] is what can be put under load and how its answers are verified, [`ledger`] and [`audit`] hold everything
-//! that was acknowledged against the final tree. [`fill`] makes large logs. [`primitives`] and [`ceiling`] say what the
+//! that was acknowledged against the final tree. [`abuse`] measures what a hostile client costs others.
+//! [`fill`] makes large logs. [`primitives`] and [`ceiling`] say what the
 //! machine could do at best, [`report`] and [`plot`] what came of it.
 //!
 //! Invariants: requests leave on schedule and are timed from when they were due; nothing is prepared or verified while
 //! the clock runs; a single promise that does not hold makes the run fail.
 
+mod abuse;
 mod arguments;
 mod audit;
 mod ceiling;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
+use chancery_tlog::serve::block;
 
 /// `work(0)` to `work(count - 1)`, in that order.
 pub(crate) async fn map<T, W>(count: usize, work: W) -> Result<Vec<T>>
@@ -13,7 +14,7 @@ where
     W: Fn(usize) -> T + Send + Sync + 'static,
 {
     let work = Arc::new(work);
-    tokio::task::spawn_blocking(move || spread(count, &*work)).await.context("a worker failed")?
+    block(move || spread(count, &*work)).await.context("a worker failed")?
 }
 
 fn spread<T: Send>(count: usize, work: &(impl Fn(usize) -> T + Sync)) -> Result<Vec<T>> {

@@ -8,15 +8,17 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use chancery_tlog::clock::{Clock as _, SystemClock};
 use chancery_tlog::key::KeyKind;
+use chancery_tlog::serve::block;
 use chancery_tlog::trust::Keyring;
 use reqwest::Client;
 
+use crate::abuse::abuse;
 use crate::arguments::{Arguments, Command, Load, Service, Tokens, Which};
 use crate::audit::Tiles;
 use crate::ceiling::Operation;
 use crate::drive::{Offer, drive};
 use crate::fill::fill;
-use crate::instance::Instance;
+use crate::instance::{ALONE, Instance};
 use crate::primitives::Primitives;
 use crate::report::{HEAD, Machine, Offered, Report, Step, Tested};
 use crate::schedule::Spacing;
@@ -49,6 +51,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict> {
             writeln!(std::io::stdout(), "log `{log}`: {filled}")?;
             return Ok(Verdict::Kept);
         }
+        Command::Abuse { attacks, binaries, folder } => {
+            let binaries = binaries.map_or_else(beside_this_program, Ok)?;
+            let folder = folder.unwrap_or_else(std::env::temp_dir);
+            return abuse(&client, &load, &attacks, &binaries, &folder).await;
+        }
         Command::Own { only, own_ca, binaries, folder, prefill, reading } => {
             let binaries = binaries.map_or_else(beside_this_program, Ok)?;
             let folder = folder.unwrap_or_else(std::env::temp_dir);
@@ -56,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict> {
             let sizes = if prefill.is_empty() { vec![None] } else { prefill.into_iter().map(Some).collect() };
             let (mut primitives, mut tested) = (None, Vec::new());
             for size in sizes {
-                let instance = Instance::start(&binaries, &folder, own_ca, size, &client).await?;
+                let instance = Instance::start(&binaries, &folder, own_ca, size, &ALONE, &client).await?;
                 if primitives.is_none() {
                     primitives = Some(measure(Some(instance.folder())).await?);
                 }
@@ -279,7 +286,7 @@ fn token_source(tokens: Tokens) -> Result<TokenSource> {
 
 async fn measure(folder: Option<&Path>) -> Result<Primitives> {
     let folder = folder.map(Path::to_owned);
-    tokio::task::spawn_blocking(move || Primitives::measure(folder.as_deref())).await?
+    block(move || Primitives::measure(folder.as_deref())).await?
 }
 
 fn beside_this_program() -> Result<std::path::PathBuf> {

@@ -35,13 +35,13 @@ fn files(entries: &[Vec<u8>]) -> HashMap<String, Vec<u8>> {
     for level in 0..3u8 {
         let count = size >> (8 * level);
         for index in 0..count.div_ceil(TILE_WIDTH) {
-            let tile = Tile { kind: TileKind::Hashes { level }, index, width: width(count, index) };
+            let tile = HashTile { level, index, width: width(count, index) };
             files.insert(tile.path(), tile.nodes().flat_map(|id| *nodes[&id].as_bytes()).collect());
         }
     }
     for (index, bundle) in (0..).zip(entries.chunks(256)) {
-        let tile = Tile { kind: TileKind::Entries, index, width: u16::try_from(bundle.len()).unwrap() };
-        files.insert(tile.path(), encode_bundle(bundle).unwrap());
+        let place = EntryBundle { index, width: u16::try_from(bundle.len()).unwrap() };
+        files.insert(place.path(), encode_bundle(bundle).unwrap());
     }
     files
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use chancery_tlog::checkpoint::Origin;
-use chancery_tlog::serve::key_file::{self, Passphrase};
+use chancery_tlog::serve::key_file::{self, Passphrase, Protection};
 use chancery_tlog::server::round::Face;
 use figment::providers::{Format as _, Toml};
 use serde::Deserialize;
@@ -16,13 +16,15 @@ pub(crate) struct FilledLog {
     pub(crate) store: PathBuf,
     origin: Origin,
     key: PathBuf,
-    passphrase: Option<Passphrase>,
+    protection: Protection,
 }
 
 /// The server checks all of the file; here the rest is somebody else's.
 #[derive(Deserialize)]
 struct ConfigToml {
     passphrase: Option<Passphrase>,
+    #[serde(default)]
+    group_readable_keys: bool,
     log: Vec<LogToml>,
 }
 
@@ -56,13 +58,13 @@ impl FilledLog {
             store: folder.join("logs").join(name),
             origin: Origin::new(log.origin)?,
             key: folder.join(log.checkpoint_key),
-            passphrase,
+            protection: Protection { passphrase, group_may_read: config.group_readable_keys },
         })
     }
 
     /// Who signs its heads.
     pub(crate) fn face(&self) -> Result<Face> {
-        let signer = key_file::load(&self.key, self.passphrase.as_ref())?;
+        let signer = key_file::load(&self.key, &self.protection)?;
         Ok(Face::new(self.origin.clone(), Arc::new(signer))?)
     }
 }

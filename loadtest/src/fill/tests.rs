@@ -23,7 +23,7 @@ const ORIGIN: &str = "log.example";
 async fn instance() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let signer = SoftwareSigner::generate(KeyKind::Ed25519).unwrap();
-    key_file::store(&folder.path().join("log.key"), &signer, None).unwrap();
+    key_file::store(&folder.path().join("log.key"), &signer, &key_file::Protection::default()).unwrap();
     let config = format!(
         "url = \"http://{ORIGIN}\"\n[[log]]\nname = \"ct\"\ndialect = \"ct\"\norigin = \"{ORIGIN}/ct\"\ncheckpoint_key = \"k\"\n\
          [[log]]\nname = \"v2\"\ndialect = \"rekor-v2\"\norigin = \"{ORIGIN}\"\ncheckpoint_key = \"log.key\"\n"

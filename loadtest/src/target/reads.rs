@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chancery_tlog::checkpoint::Checkpoint;
 use chancery_tlog::merkle::leaf_hash;
 use chancery_tlog::note::Note;
-use chancery_tlog::tile::{TILE_WIDTH, Tile, TileKind, decode_bundle};
+use chancery_tlog::tile::{EntryBundle, HashTile, TILE_WIDTH, decode_bundle};
 use clap::ValueEnum;
 use flate2::read::MultiGzDecoder;
 use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
@@ -211,14 +211,14 @@ async fn sample(tiles: &Tiles, size: u64) -> Result<(Sample, Sample)> {
     let (mut hash_tiles, mut bundles) = (Vec::new(), Vec::new());
     for index in count.saturating_sub(SAMPLE)..count {
         let width = width(size, index);
-        let hashes = Tile { kind: TileKind::Hashes { level: 0 }, index, width };
-        let bundle = Tile { kind: TileKind::Entries, index, width };
-        let (hashes_read, bundle_read) = (tiles.bytes(hashes).await?, tiles.bytes(bundle).await?);
+        let hashes = HashTile { level: 0, index, width }.path();
+        let bundle = EntryBundle { index, width }.path();
+        let (hashes_read, bundle_read) = (tiles.bytes(&hashes).await?, tiles.bytes(&bundle).await?);
         let leaves: Vec<u8> =
             decode_bundle(&bundle_read)?.into_iter().flat_map(|entry| *leaf_hash(entry).as_bytes()).collect();
-        ensure!(leaves == hashes_read, "{} is not of the entries in {}", hashes.path(), bundle.path());
-        hash_tiles.push((Url::parse(&tiles.url(hashes))?, hashes_read));
-        bundles.push((Url::parse(&tiles.url(bundle))?, bundle_read));
+        ensure!(leaves == hashes_read, "{hashes} is not of the entries in {bundle}");
+        hash_tiles.push((Url::parse(&tiles.url(&hashes))?, hashes_read));
+        bundles.push((Url::parse(&tiles.url(&bundle))?, bundle_read));
     }
     Ok((hash_tiles, bundles))
 }
