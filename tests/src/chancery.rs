@@ -1,7 +1,7 @@
 //! Our own command line, as a CI job or a verifier uses it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -37,6 +37,20 @@ impl Chancery {
     /// Runs it as a step of a GitHub Actions job whose tokens the instance's issuer mints.
     pub fn run_in_job<S: AsRef<OsStr>>(&self, instance: &Instance, arguments: &[S]) -> Result<Outcome> {
         program::run(self.command().envs(instance.issuer.job_environment()).args(arguments))
+    }
+
+    /// Runs a shell script in which `chancery` is this program, with `arguments` as its `$1` and so on.
+    pub fn run_script<S: AsRef<OsStr>>(&self, script: &str, arguments: &[S]) -> Result<Outcome> {
+        let mut command = Command::new("sh");
+        program::isolate(&mut command, &self.home);
+        command.current_dir(&self.home).env("CHANCERY", &self.program);
+        let script = format!("chancery() {{ \"$CHANCERY\" \"$@\"; }}\n{script}");
+        program::run(command.arg("-c").arg(script).arg("sh").args(arguments))
+    }
+
+    /// Its folder, which is its home, its working folder and the one for temporary files.
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     fn command(&self) -> Command {

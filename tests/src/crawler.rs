@@ -1,5 +1,5 @@
 //! An unauthenticated reader without manners: it asks for everything that a server might answer, by every method, and
-//! keeps every answer, headers included.
+//! keeps every answer, headers included. Refused paths are requested again in all alternative spellings.
 //!
 //! It starts from what is documented, and tries whatever it learns: tree sizes become indexes, tiles and proofs; hashes
 //! in texts, in base64 and in tiles become entry ids and queries; paths in headers and file names in JSON are followed.
@@ -11,6 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::raw::RawClient;
+use crate::spellings::spellings;
 
 /// Methods that are tried on every path besides GET.
 const METHODS: [&str; 7] = ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
@@ -87,7 +90,11 @@ const GRPC: [&str; 8] = [
 /// another there.
 const MOST_HASHES: usize = 300;
 /// More answers than this are a crawler that feeds itself.
-const MOST: usize = 40_000;
+const MOST: usize = 100_000;
+/// Methods that are tried with all spellings of a refused path.
+const READING: [&str; 2] = ["GET", "HEAD"];
+/// Methods without any handler.
+const STRANGE: [&str; 5] = ["OPTIONS", "TRACE", "BREW", "get", "GETS"];
 
 /// An answer.
 pub struct Answer {
@@ -157,6 +164,7 @@ impl Crawler {
             }
         }
         self.ask_by_every_method().await?;
+        self.spell().await?;
         self.search().await?;
         self.call().await?;
         Ok(self.answers)
@@ -340,6 +348,51 @@ impl Crawler {
                 self.ask(&shown, request.json(&json!({}))).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Requests refused paths in all alternative spellings, and with unusual methods and hosts.
+    async fn spell(&mut self) -> Result<()> {
+        let mut raw = RawClient::new(&self.base)?;
+        let here = raw.address().to_owned();
+        for path in self.refused() {
+            let absolute = [format!("http://{here}{path}"), format!("https://elsewhere.example{path}")];
+            for target in spellings(&path).into_iter().chain(absolute) {
+                for method in READING {
+                    self.ask_raw(&mut raw, method, &target, &[]).await?;
+                }
+            }
+            for method in STRANGE {
+                self.ask_raw(&mut raw, method, &path, &[]).await?;
+            }
+            for host in ["localhost", "elsewhere.example", "", "[::1]:1", "a b"] {
+                self.ask_raw(&mut raw, "GET", &path, &[("host", host)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One path of each shape that was answered 401.
+    fn refused(&self) -> Vec<String> {
+        let refused = self.answers.iter().filter(|answer| answer.status == 401);
+        let paths = refused.filter_map(|answer| answer.request.strip_prefix("GET "));
+        let mut shapes = BTreeSet::new();
+        let shape = |path: &str| path.replace(|c: char| c.is_ascii_hexdigit(), "");
+        paths.filter(|path| shapes.insert(shape(path))).map(str::to_owned).collect()
+    }
+
+    async fn ask_raw(
+        &mut self,
+        raw: &mut RawClient,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<()> {
+        let shown = format!("raw {method} {target} {headers:?}");
+        ensure!(self.answers.len() < MOST, "the crawler does not come to an end: {shown}");
+        let answer = raw.ask(method, target, headers, "").await?;
+        ensure!(!matches!(answer.status, 429 | 503), "{shown} is answered {}: held off", answer.status);
+        self.answers.push(Answer { request: shown, status: answer.status, bytes: answer.bytes() });
         Ok(())
     }
 

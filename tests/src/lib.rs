@@ -7,8 +7,8 @@
 //! [`RekorCli`] and [`Chancery`] are the clients. [`rekor`], [`rekor_v2`], [`ca`] and
 //! [`tiles`] are clients that believe nothing: they verify every answer with the pure core. [`promises`] puts an
 //! instance under load and holds it to every acknowledgement; [`strace`] makes its system calls fail,
-//! [`small_disk`] its disk run full. [`watched`] is an instance as
-//! Prometheus sees it.
+//! [`small_disk`] its disk run full, [`h2c`] sends it what no client does. [`watched`] is an instance as
+//! Prometheus sees it. [`genuine`] are the servers whose APIs ours speaks, for comparison.
 //!
 //! Apart from all that, [`instructions`] counts what the hot paths cost.
 //!
@@ -17,15 +17,19 @@
 
 pub mod ca;
 pub mod crawler;
+pub mod genuine;
+pub mod h2c;
 pub mod instructions;
 pub mod needles;
 pub mod peers;
 pub mod program;
 pub mod promises;
+pub mod raw;
 pub mod rekor;
 pub mod rekor_v2;
 pub mod runbooks;
 pub mod small_disk;
+pub mod spellings;
 pub mod strace;
 pub mod tiles;
 pub mod watched;
@@ -43,6 +47,7 @@ mod server;
 mod sigstore_go;
 mod sigstore_js;
 mod sigstore_python;
+pub mod verdicts;
 mod witness;
 
 pub use chancery::{Chancery, Policy};

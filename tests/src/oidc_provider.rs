@@ -32,7 +32,7 @@ impl OidcProvider {
     pub async fn start(scratch: &Path) -> Result<Self> {
         let port = program::free_port()?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc-provider").join("provider.mjs");
-        let mut command = Command::new("node");
+        let mut command = Command::new(peers::program("node")?);
         command.arg(script).arg(peers::oidc_provider()?).arg(port.to_string());
         let mut program = Program::start("oidc-provider", &mut command, &scratch.join("oidc-provider.log"))?;
         program.wait_for(|said| said.contains("listening on")).await?;

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 /// How long a server may take to become ready, and a command to end. Two busy cores are slow.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// How long our own programs may take to be built, from nothing and beside other builds.
+const BUILD: Duration = Duration::from_mins(30);
 
 /// A server process. Dropping it kills it and prints the end of what it said.
 pub struct Program {
@@ -152,27 +154,32 @@ impl Outcome {
 
 /// Runs `command` to its end, without a terminal and without input. One that does not end in time is an error.
 pub fn run(command: &mut Command) -> Result<Outcome> {
+    run_within(PATIENCE, command)
+}
+
+/// The same for a command that may take this long: one that compiles, say.
+pub fn run_within(limit: Duration, command: &mut Command) -> Result<Outcome> {
     let shown = shown(command);
     // Files, not pipes: nobody has to drain them while we watch the clock.
     let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
-    let status = end_of(&mut child)?;
+    let status = end_of(&mut child, limit)?;
     let (stdout, stderr) = (content(stdout)?, content(stderr)?);
     let Some(status) = status else {
-        bail!("{shown}\ndoes not end; it was killed after {PATIENCE:?}\nstdout: {stdout}\nstderr: {stderr}");
+        bail!("{shown}\ndoes not end; it was killed after {limit:?}\nstdout: {stdout}\nstderr: {stderr}");
     };
     Ok(Outcome { shown, code: status.code(), stdout, stderr })
 }
 
 /// Waits for a child; kills it and answers `None` if it takes too long.
-fn end_of(child: &mut Child) -> Result<Option<ExitStatus>> {
+fn end_of(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > limit {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -213,7 +220,7 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// One of this workspace's own programs, built if it is not there yet. `tests/run` and nextest's setup script build them
+/// One of this workspace's own programs. All are built if it is not there yet. `tests/run` and nextest's setup script build them
 /// beforehand, so that they are never older than the tests.
 pub fn own(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
@@ -222,8 +229,10 @@ pub fn own(name: &str) -> Result<PathBuf> {
     if !program.exists() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        run(Command::new(cargo).args(["build", "--quiet", "--package", name]).current_dir(workspace))?
-            .success()?;
+        // All of them at once: a selection of packages would compile their libraries with other features.
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace);
+        run_within(BUILD, &mut build)?.success()?;
     }
     ensure!(program.exists(), "{} is not built: `cargo build --workspace` first", program.display());
     Ok(program)

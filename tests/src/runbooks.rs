@@ -53,6 +53,44 @@ mkdir -p "$to"
 cp -a "${2%/}/." "$to"
 "#;
 
+/// Programs of the host that the page may use: those of every Debian, and the packages that its introduction names. No
+/// others are found, so that a command which happens to be installed here cannot hide that it is missing elsewhere.
+const OF_THE_HOST: &[&str] = &[
+    "awk",
+    "cat",
+    "chmod",
+    "cmp",
+    "cp",
+    "curl",
+    "cut",
+    "date",
+    "dd",
+    "df",
+    "du",
+    "fallocate",
+    "fuser",
+    "grep",
+    "head",
+    "id",
+    "install",
+    "ln",
+    "ls",
+    "mkdir",
+    "mv",
+    "openssl",
+    "rm",
+    "sed",
+    "setsid",
+    "sh",
+    "sleep",
+    "sort",
+    "stat",
+    "tail",
+    "touch",
+    "tr",
+    "wc",
+];
+
 /// The page.
 pub struct Page(BTreeMap<String, Vec<String>>);
 
@@ -148,10 +186,12 @@ impl Operator {
             executable(&programs.join(name), script)?;
         }
         symlink(program::own("chancery-server")?, programs.join("chancery-server"))?;
-        let path = std::env::var("PATH").unwrap_or_default();
+        for name in OF_THE_HOST {
+            symlink(of_the_host(name)?, programs.join(name))?;
+        }
         let show = |path: &Path| path.display().to_string();
         let variables = [
-            ("PATH", format!("{}:{path}", show(&programs))),
+            ("PATH", show(&programs)),
             ("HOME", show(&folder)),
             ("DIR", show(server.folder())),
             ("URL", server.url().to_owned()),
@@ -262,6 +302,13 @@ impl Drop for Operator {
         let lines: Vec<&str> = journal.lines().collect();
         lines[lines.len().saturating_sub(30)..].iter().for_each(|line| eprintln!("{line}"));
     }
+}
+
+/// Where this machine has a program.
+fn of_the_host(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.exists());
+    found.with_context(|| format!("{name} is missing: run tests/peers"))
 }
 
 fn executable(path: &Path, script: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -88,7 +89,7 @@ impl Server {
     pub async fn start_by(&mut self, mut command: Command) -> Result<()> {
         self.process = Some(Program::start("chancery-server", command.arg(&self.folder), &self.log)?);
         let ended = self.ready_or_ended().await?;
-        ensure!(ended.is_none(), "the server ended before it was ready:\n{}", self.output()?);
+        ensure!(ended.is_none(), "the server ended before it was ready:\n{}", self.written()?);
         Ok(())
     }
 
@@ -191,8 +192,30 @@ impl Server {
         self.folder.join("trust").join(file)
     }
 
-    /// Everything that it has written so far, over all its starts.
-    pub fn output(&self) -> Result<String> {
+    /// Everything that it has logged and printed until now, over all its starts.
+    ///
+    /// A thread of the server writes its log, so an answer arrives before the lines about it are written. While the server
+    /// runs, this makes one more request and waits for that request's line, behind which nothing earlier can be.
+    pub async fn output(&self) -> Result<String> {
+        static REQUESTS: AtomicU64 = AtomicU64::new(0);
+        if self.process.is_none() {
+            return self.written();
+        }
+        let path = format!("/a-line-to-wait-for/{}", REQUESTS.fetch_add(1, Ordering::Relaxed));
+        crate::http()?.get(format!("{}{path}", self.url)).send().await?;
+        let started = Instant::now();
+        loop {
+            let written = self.written()?;
+            if written.contains(&path) {
+                return Ok(written);
+            }
+            ensure!(started.elapsed() < PATIENCE, "no line about {path} after {PATIENCE:?}:\n{written}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What is in its file now; the last lines may be missing.
+    fn written(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.log)?).into_owned())
     }
 }

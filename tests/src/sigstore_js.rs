@@ -13,6 +13,7 @@ use crate::{Identity, Instance, peers};
 /// sigstore-js with a home of its own.
 pub struct SigstoreJs {
     program: PathBuf,
+    node: PathBuf,
     packages: PathBuf,
     home: PathBuf,
     url: String,
@@ -28,6 +29,7 @@ impl SigstoreJs {
         let server = &instance.server;
         Ok(Self {
             program: peers::program("sigstore-js")?,
+            node: peers::program("node")?,
             packages: peers::sigstore_js()?,
             home: instance.home("sigstore-js")?,
             url: server.url().to_owned(),
@@ -92,7 +94,7 @@ impl SigstoreJs {
 
     fn script(&self, name: &str) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sigstore-js").join(name);
-        let mut command = Command::new("node");
+        let mut command = Command::new(&self.node);
         program::isolate(&mut command, &self.home);
         command.arg(script).arg(&self.packages);
         command

@@ -7,7 +7,7 @@ use chancery_tlog::checkpoint::Checkpoint;
 use chancery_tlog::key::{Signer as _, SoftwareSigner};
 use chancery_tlog::merkle::{CompactRange, Hash, leaf_hash};
 use chancery_tlog::note::{KeyName, Note, NoteKey};
-use chancery_tlog::tile::{TILE_WIDTH, Tile, TileKind, decode_bundle};
+use chancery_tlog::tile::{EntryBundle, TILE_WIDTH, decode_bundle};
 
 /// A log's prefix and key.
 pub struct TiledLog {
@@ -60,8 +60,7 @@ impl TiledLog {
         let mut leaves = Vec::new();
         for index in 0..checkpoint.size.div_ceil(TILE_WIDTH) {
             let width = u16::try_from(TILE_WIDTH.min(checkpoint.size - index * TILE_WIDTH))?;
-            let tile = Tile { kind: TileKind::Entries, index, width };
-            let bundle = self.get(&tile.path()).await?;
+            let bundle = self.get(&EntryBundle { index, width }.path()).await?;
             leaves.extend(decode_bundle(&bundle)?.into_iter().take(width.into()).map(<[u8]>::to_vec));
         }
         let mut range = CompactRange::new();

@@ -20,17 +20,35 @@ pub struct Watched {
     token: String,
 }
 
+/// Where policies stand: before this passage of `chancery.toml`.
+const ISSUANCE_LOG: &str = "# The issuance log: every";
+
+/// A rule that every token of a test keeps to.
+fn policy(issuer: &str) -> String {
+    format!(
+        "[[ca.policy]]\nissuer = \"{issuer}\"\n[[ca.policy.rule]]\nname = \"jobs\"\n\
+         claims = {{ sub = {{ glob = \"repo:**\" }} }}\n\n"
+    )
+}
+
 impl Watched {
     /// Starts one with all logs.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with these changes of its configuration.
+    pub async fn start_with(edits: &[(&str, &str)]) -> Result<Self> {
         let mut instance = Instance::stopped().await?;
         let address = format!("127.0.0.1:{}", program::free_port()?);
         instance.server.configure(&[
             ("entries = \"open\"", "entries = \"token\""),
             ("# metrics = \"127.0.0.1:9464\"", &format!("metrics = \"{address}\"")),
+            (ISSUANCE_LOG, &format!("{}{ISSUANCE_LOG}", policy(instance.issuer.url()))),
         ])?;
         let mut token = Server::command(&["reader-token"])?;
         let token = program::run(token.arg(instance.server.folder()).arg("auditor"))?.success()?;
+        instance.server.configure(edits)?;
         instance.server.start().await?;
         Ok(Self { instance, metrics: address, token: token.stdout.trim().to_owned() })
     }

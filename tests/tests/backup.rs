@@ -150,7 +150,7 @@ async fn a_backup_under_load_has_what_was_acknowledged_before_and_serves_after_i
     let seen = checkpoints(&instance, "seen").await?;
     let dest = instance.scratch().join("backup");
     let (dir, to) = (folder.clone(), dest.clone());
-    let made = tokio::task::spawn_blocking(move || backup(&dir, &to)).await??.success()?;
+    let made = chancery_tlog::serve::block(move || backup(&dir, &to)).await??.success()?;
     ensure!(made.stdout.contains("log `rekor-v1`: "), "{}", made.stdout);
     // The server went on all the time, and goes on.
     clients.after(promised, 5).await?;
@@ -165,7 +165,7 @@ async fn a_backup_under_load_has_what_was_acknowledged_before_and_serves_after_i
     restore_seen(&dest, &restored, &seen.iter().collect::<Vec<_>>())?.success()?;
     instance.server.move_to(restored);
     instance.server.start().await?;
-    ensure!(instance.server.output()?.contains("goes on from a backup"), "a restored log is announced");
+    ensure!(instance.server.output().await?.contains("goes on from a backup"), "a restored log is announced");
     check(&instance, &clients, promised, &head).await?;
     // It is a log like any other: it takes entries, and is sound.
     let entry = add(&clients.v1, "after the restore").await?;
@@ -387,7 +387,7 @@ async fn an_old_copy_is_refused_by_the_memory_of_heads() -> Result<()> {
     instance.server.run("check-config")?.success()?;
 
     instance.server.start().await?;
-    ensure!(!instance.server.output()?.contains("no memory of heads"), "it has one");
+    ensure!(!instance.server.output().await?.contains("no memory of heads"), "it has one");
     let log = RekorLog::new(instance.server.url(), &instance.server.trust("rekor.pub"))?;
     add(&log, "before the copy").await?;
     let dest = scratch.join("backup");
@@ -423,7 +423,7 @@ async fn an_old_copy_is_refused_by_the_memory_of_heads() -> Result<()> {
 #[tokio::test]
 async fn an_old_store_in_a_newer_folder_is_refused_without_a_second_memory() -> Result<()> {
     let mut instance = Instance::start_with(Rekor::V1).await?;
-    ensure!(instance.server.output()?.contains("no memory of heads on another disk"), "said at the start");
+    ensure!(instance.server.output().await?.contains("no memory of heads on another disk"), "said at the start");
     let (store, old) = (instance.server.folder().join("logs/rekor-v1"), instance.scratch().join("old"));
     let log = RekorLog::new(instance.server.url(), &instance.server.trust("rekor.pub"))?;
     instance.server.stop().await?;

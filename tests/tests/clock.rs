@@ -76,7 +76,7 @@ async fn a_clock_that_steps_moves_no_promise() -> Result<()> {
     ensure!(stamp(&instance).await? == (503, true), "a timestamp while the clock is wrong");
     let (status, why) = logs.ca.request(&instance.issuer.token().await?).await?;
     ensure!((400..500).contains(&status), "a certificate of three hours ago? {status}: {why}");
-    ensure!(instance.server.output()?.contains("the clock stepped back"), "nobody was told");
+    ensure!(instance.server.output().await?.contains("the clock stepped back"), "nobody was told");
     promises.see(&logs).await?;
 
     clock.set("+0")?;

@@ -42,7 +42,7 @@ async fn a_disk_that_runs_full_loses_nothing() -> Result<()> {
     accepted(&mut promises, &logs, &instance).await?;
 
     // No byte left, in the middle of commits.
-    let said_before = instance.server.output()?.len();
+    let said_before = instance.server.output().await?.len();
     let load = Load::start(&logs, &token)?;
     taken_in(&logs).await?;
     disk.leave(MIB / 4)?;
@@ -53,7 +53,7 @@ async fn a_disk_that_runs_full_loses_nothing() -> Result<()> {
         instance.server.kill()?;
     }
     let made = promises.take(load).await?;
-    let said = instance.server.output()?.split_off(said_before);
+    let said = instance.server.output().await?.split_off(said_before);
     ensure!(
         !ended || said.contains("a commit may or may not be durable, restart to find out"),
         "the server did not say why it ended:\n{said}"

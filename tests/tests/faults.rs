@@ -60,11 +60,11 @@ async fn fail_a_log_in_use(log: &str) -> Result<()> {
         let process = instance.server.id().context("the server runs")?;
         let (wal, file) = (instance.server.write_ahead_log(log)?, format!("fault-{number}"));
         let strace = fault.strike(process, &wal, instance.scratch(), &file).await?;
-        let before = instance.server.output()?.len();
+        let before = instance.server.output().await?.len();
         let load = Load::start(&logs, &token)?;
         let made = promises.take(load).await.with_context(|| name.clone())?;
         let status = instance.server.ended().await.with_context(|| name.clone())?;
-        let said = instance.server.output()?.split_off(before);
+        let said = instance.server.output().await?.split_off(before);
         drop(strace);
         ensure!(!status.success(), "{name}: the server ended as if nothing had happened");
         ensure!(!fault.says_why() || said.contains(UNKNOWN), "{name}: the server did not say why:\n{said}");

@@ -212,6 +212,8 @@ async fn sealed_entries_give_no_name_to_whoever_has_no_token() -> Result<()> {
         ensure!(was_answered(&answers, sealed, 401), "{sealed} is never refused");
         ensure!(!was_answered(&answers, sealed, 200), "{sealed} is open");
     }
+    let spelled = answers.iter().filter(|answer| answer.request.starts_with("raw ")).count();
+    ensure!(spelled > 5000, "only {spelled} other spellings were tried");
     for open in
         ["/tile/0/000.p/", "/checkpoint", "get-proof-by-hash", "get-sth-consistency", "/log/proof", "gRPC"]
     {

@@ -14,7 +14,7 @@ const GENTLY: [&str; 4] = ["--rates", "15", "--seconds", "1"];
 async fn loadtest(arguments: &[&str], json: &Path) -> Result<Outcome> {
     let mut command = std::process::Command::new(program::own("chancery-loadtest")?);
     command.args(arguments).args(GENTLY).arg("--json").arg(json);
-    tokio::task::spawn_blocking(move || program::run(&mut command)).await?
+    chancery_tlog::serve::block(move || program::run(&mut command)).await?
 }
 
 #[tokio::test]

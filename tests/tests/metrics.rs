@@ -83,6 +83,8 @@ async fn every_kind_of_work_is_counted_and_nobody_is_named() -> Result<()> {
     for (series, labels, expected) in [
         ("chancery_ca_requests_total", &["issuer=\"ci-provider\"", "outcome=\"issued\""][..], 1.0),
         ("chancery_ca_requests_total", &["issuer=\"unknown\"", "outcome=\"refused\""], 1.0),
+        ("chancery_ca_policy_decisions_total", &["rule=\"jobs\"", "outcome=\"permitted\""], 1.0),
+        ("chancery_ca_policy_decisions_total", &["outcome=\"refused\""], 0.0),
         ("chancery_ca_issuance_seconds_count", &[], 1.0),
         ("chancery_log_entries_total", &[v1], 1.0),
         ("chancery_log_duplicates_total", &[v1], 1.0),

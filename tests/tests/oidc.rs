@@ -73,7 +73,7 @@ async fn a_token_of_an_issuer_that_is_not_listed_is_refused() -> Result<()> {
     let ca = CaClient::new(instance.server.url(), &instance.server.trust("ct.pub"))?;
     let (status, body) = ca.request(&provider.login("acme/widget").await?).await?;
     ensure!(status == 400, "answered {status}: {body}");
-    let log = instance.server.output()?;
+    let log = instance.server.output().await?;
     ensure!(
         log.contains(&format!("issuer `{}` is not configured", provider.url())),
         "no reason in the log: {log}"

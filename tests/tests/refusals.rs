@@ -192,10 +192,10 @@ async fn the_ca_refuses_bad_tokens_and_tells_its_operator_why() -> Result<()> {
         (json!({"job_workflow_ref": null}), "job_workflow_ref"),
     ] {
         let bad = instance.issuer.token_with(claims.clone()).await?;
-        let said = instance.server.output()?.len();
+        let said = instance.server.output().await?.len();
         let (status, body) = ca.request(&bad).await?;
         ensure!(status == 400, "{claims} is answered {status}: {body}");
-        let log = instance.server.output()?.split_off(said);
+        let log = instance.server.output().await?.split_off(said);
         ensure!(log.contains(reason), "{claims} is refused without `{reason}` in the log: {log}");
     }
     let mut forged = token.as_str().to_owned();
@@ -204,7 +204,7 @@ async fn the_ca_refuses_bad_tokens_and_tells_its_operator_why() -> Result<()> {
     let (status, body) = ca.request(&IdToken::new(&forged)?).await?;
     ensure!(status == 400, "a forged signature is answered {status}: {body}");
     ensure!(
-        instance.server.output()?.contains("the token's signature does not verify"),
+        instance.server.output().await?.contains("the token's signature does not verify"),
         "no reason in the log"
     );
     Ok(())

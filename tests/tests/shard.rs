@@ -1,23 +1,14 @@
 //! Key replacement: a log ends, another one takes its place, and real clients go on with both.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use chancery_tests::rekor::Submitter;
-use chancery_tests::{
-    Chancery, Cosign, IdToken, Identity, Instance, Policy, Rekor, RekorCli, Server, SigstoreGo,
-    SigstorePython, http, program,
-};
+use chancery_tests::verdicts::{Time, all_verify, sign, verdicts};
+use chancery_tests::{Instance, Rekor, RekorCli, Server, http, program};
 use chancery_tlog::clock::{Clock as _, SystemClock, Timestamp};
 use chancery_tlog::note::Note;
 use serde_json::Value;
-
-/// A file and the bundle over it.
-struct Signed {
-    file: PathBuf,
-    bundle: PathBuf,
-    token: IdToken,
-}
 
 /// Runs a subcommand on the instance's folder and demands that it does its work.
 fn change(server: &Server, subcommand: &str, arguments: &[&str]) -> Result<()> {
@@ -27,55 +18,6 @@ fn change(server: &Server, subcommand: &str, arguments: &[&str]) -> Result<()> {
 
 fn changed(server: &Server, subcommand: &str, arguments: &[&str]) -> Result<program::Outcome> {
     program::run(Server::command(&[subcommand])?.arg(server.folder()).args(arguments))
-}
-
-async fn sign(instance: &Instance, name: &str) -> Result<Signed> {
-    let (cosign, token) = (Cosign::v3(instance)?, instance.issuer.token().await?);
-    let file = instance.file(name, format!("a rocket called {name}"))?;
-    let bundle = instance.scratch().join(format!("{name}.json"));
-    let arguments = ["--bundle", &bundle.display().to_string(), &file.display().to_string()];
-    cosign.sign("sign-blob", &token, &arguments)?.success()?;
-    Ok(Signed { file, bundle, token })
-}
-
-/// Each client's verdict on a bundle, by the trust files as they are now.
-fn verdicts(
-    instance: &Instance,
-    signed: &Signed,
-    time: Time,
-) -> Result<[(&'static str, program::Outcome); 4]> {
-    let Signed { file, bundle, token } = signed;
-    let signer = Identity::of(token);
-    let (name, bundle_name) = (file.display().to_string(), bundle.display().to_string());
-    let flags: &[&str] = if time == Time::Log { &[] } else { &["--use-signed-timestamps"] };
-    let arguments = [flags, &["--bundle", &bundle_name, &name]].concat();
-    // A home that has pinned nothing yet.
-    let chancery = Chancery::new(instance, &format!("chancery-{}", SystemClock.now().millis()))?;
-    chancery.run(&["trust", "add", instance.server.url()])?.success()?;
-    let own = ["verify", "--bundle", &bundle_name, &name].map(str::to_owned);
-    let own = [&own[..], &Policy::of(token)].concat();
-    Ok([
-        ("cosign 3", Cosign::v3(instance)?.verify("verify-blob", token, &arguments)?),
-        ("sigstore-go", SigstoreGo::new(instance)?.verify(&signer, bundle, file)?),
-        ("sigstore-python", SigstorePython::new(instance)?.verify(&signer, bundle, file)?),
-        ("chancery", chancery.run(&own)?),
-    ])
-}
-
-/// Who says when a bundle was signed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Time {
-    /// Rekor v1.
-    Log,
-    /// The timestamp authority.
-    Authority,
-}
-
-fn all_verify(instance: &Instance, signed: &Signed, time: Time) -> Result<()> {
-    for (client, outcome) in verdicts(instance, signed, time)? {
-        outcome.success().with_context(|| format!("{client}, {}", signed.bundle.display()))?;
-    }
-    Ok(())
 }
 
 fn json(path: &Path) -> Result<Value> {

@@ -1,5 +1,6 @@
 //! The trust files as other tools read them, and the server as its operator meets it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,28 +30,33 @@ async fn cosign_makes_the_same_trusted_root_from_our_pem_files() -> Result<()> {
     let arguments = [&arguments[..], &["--out", &out]].concat();
     cosign.run("trusted-root create", &arguments)?.success()?;
     let theirs = json(out.as_ref())?;
-    for pointer in [
-        "/mediaType",
-        "/certificateAuthorities/0/certChain",
-        "/ctlogs/0/logId",
-        "/ctlogs/0/hashAlgorithm",
-        "/ctlogs/0/publicKey/rawBytes",
-        "/ctlogs/0/publicKey/keyDetails",
-        "/tlogs/0/logId",
-        "/tlogs/0/hashAlgorithm",
-        "/tlogs/0/publicKey/rawBytes",
-        "/tlogs/0/publicKey/keyDetails",
-        "/tlogs/0/baseUrl",
-        "/tlogs/1/logId",
-        "/tlogs/1/publicKey/rawBytes",
-        "/tlogs/1/publicKey/keyDetails",
-        "/timestampAuthorities/0/certChain",
-        "/timestampAuthorities/0/uri",
+    ensure!(ours["mediaType"] == theirs["mediaType"], "cosign's media type is {}", theirs["mediaType"]);
+    for (list, members) in [
+        ("certificateAuthorities", &["certChain"][..]),
+        ("ctlogs", &["logId", "hashAlgorithm", "publicKey/rawBytes", "publicKey/keyDetails"]),
+        ("tlogs", &["logId", "hashAlgorithm", "publicKey/rawBytes", "publicKey/keyDetails", "baseUrl"]),
+        ("timestampAuthorities", &["certChain", "uri"]),
     ] {
-        let (ours, theirs) = (ours.pointer(pointer), theirs.pointer(pointer));
-        ensure!(ours.is_some() && ours == theirs, "{pointer}: ours {ours:?}, cosign's {theirs:?}");
+        let (ours, theirs) = (instances(&ours, list, members)?, instances(&theirs, list, members)?);
+        ensure!(ours == theirs, "{list}: ours {ours:#?}, cosign's {theirs:#?}");
     }
     Ok(())
+}
+
+/// The named members of each instance in a list of a trusted root. The order has no meaning, and cosign's differs from
+/// run to run; every member must be there.
+fn instances(root: &Value, list: &str, members: &[&str]) -> Result<BTreeSet<String>> {
+    let instances = root[list].as_array().with_context(|| format!("{list} in {root}"))?;
+    let chosen = instances.iter().map(|instance| {
+        let member = |member: &&str| {
+            let value = instance.pointer(&format!("/{member}"));
+            value.map(Value::to_string).with_context(|| format!("{member} in {instance}"))
+        };
+        Ok(members.iter().map(member).collect::<Result<Vec<_>>>()?.join(" "))
+    });
+    let set = chosen.collect::<Result<BTreeSet<_>>>()?;
+    ensure!(set.len() == instances.len(), "{list} holds an instance twice: {root}");
+    Ok(set)
 }
 
 #[tokio::test]
@@ -97,14 +103,20 @@ async fn cosign_makes_the_same_signing_config() -> Result<()> {
         .success()?;
     let theirs = json(out.as_ref())?;
     for member in ["mediaType", "caUrls", "rekorTlogUrls", "tsaUrls", "rekorTlogConfig", "tsaConfig"] {
-        ensure!(
-            ours[member] == theirs[member],
-            "{member}: ours {}, cosign's {}",
-            ours[member],
-            theirs[member]
-        );
+        let (ours, theirs) = (unordered(&ours[member]), unordered(&theirs[member]));
+        ensure!(ours == theirs, "{member}: ours {ours:?}, cosign's {theirs:?}");
     }
     Ok(())
+}
+
+/// The elements of a list in an order of their own: in a signing config clients choose by version and time.
+fn unordered(value: &Value) -> Vec<String> {
+    let mut elements: Vec<String> = match value {
+        Value::Array(elements) => elements.iter().map(Value::to_string).collect(),
+        other => vec![other.to_string()],
+    };
+    elements.sort();
+    elements
 }
 
 #[tokio::test]
@@ -141,7 +153,7 @@ async fn init_does_not_overwrite() -> Result<()> {
     let instance = Instance::stopped().await?;
     let before = std::fs::read(instance.server.trust("trusted_root.json"))?;
     let mut init = Server::command(&["init"])?;
-    init.arg(instance.server.folder()).args(["--url", "http://127.0.0.1:1"]);
+    init.arg(instance.server.folder()).args(["--url", "http://127.0.0.1:1", "--any-tenant"]);
     program::run(&mut init)?.failure(&[])?;
     ensure!(before == std::fs::read(instance.server.trust("trusted_root.json"))?, "init has overwritten");
     Ok(())

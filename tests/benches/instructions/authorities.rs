@@ -66,7 +66,7 @@ impl CertificateAuthority {
     fn request(&self, key: &SoftwareSigner) -> Result<CertificateRequest> {
         let proof = key.sign(SUBJECT.as_bytes())?;
         let key = KeyRequest::PublicKey { key: key.public_key().to_pem().into_bytes(), proof };
-        Ok(CertificateRequest { token: self.token()?, key })
+        Ok(CertificateRequest { token: self.token()?, from: None, key })
     }
 
     /// A token as GitHub gives a job that runs a reusable workflow.
@@ -126,7 +126,7 @@ pub(crate) fn paths() -> Vec<HotPath> {
             let issuers = Arc::new(IssuerConfig::parse(&authority.issuers)?);
             let verifier = Verifier::new(issuers, development(), clock)?;
             let (runtime, token) = (Arc::clone(&world.runtime), authority.token()?);
-            Ok(move || used(runtime.block_on(verifier.verify(&token))?))
+            Ok(move || used(runtime.block_on(verifier.verify(&token, None))?))
         }),
         HotPath::new("certificate: issuance, but for the log", |world| {
             let (runtime, service) = (Arc::clone(&world.runtime), Arc::clone(&world.authority.service));

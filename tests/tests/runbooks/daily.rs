@@ -19,6 +19,8 @@ async fn the_daily_work() -> Result<()> {
     server_is_down(&world).await?;
     slow_commits(&world)?;
     writes_are_refused(&world).await?;
+    client_at_its_limits(&world)?;
+    log_lines_are_lost(&world)?;
     clock_is_behind(&world)?;
     reader_has_to_go(&world, &lost, &revoke, &renew).await?;
     tuf_metadata_ends(&mut world)?;
@@ -54,6 +56,24 @@ async fn writes_are_refused(world: &World) -> Result<()> {
     let mut section = world.section("Writes are refused")?;
     let reasons = world.operator.follows(&section.block()?)?.stdout;
     ensure!(reasons.contains("chancery_ca_refusals_total{reason=\"token_malformed\"} 1"), "{reasons}");
+    section.done()
+}
+
+/// A healthy server: what is held is shown, and nothing is refused.
+fn client_at_its_limits(world: &World) -> Result<()> {
+    let mut section = world.section("A client at its limits")?;
+    let held = world.operator.follows(&section.block()?)?.stdout;
+    for name in ["connections", "addresses", "writes", "bodies", "body_bytes", "unread_bytes"] {
+        ensure!(held.contains(&format!("chancery_http_{name} ")), "{held}");
+    }
+    section.done()
+}
+
+/// The log of a test is written: the numbers are there, at zero.
+fn log_lines_are_lost(world: &World) -> Result<()> {
+    let mut section = world.section("Log lines are lost")?;
+    let shown = world.operator.follows(&section.block()?)?.stdout;
+    ensure!(shown.contains("chancery_log_lines_lost_total{kind=\"audit\"} 0"), "{shown}");
     section.done()
 }
 

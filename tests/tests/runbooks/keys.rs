@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use chancery_tests::ca::CaClient;
 use chancery_tests::rekor::{Acknowledged, RekorLog};
-use chancery_tests::{Chancery, Cosign, IdToken, Outcome, Policy, Rekor};
+use chancery_tests::{Chancery, Cosign, IdToken, Outcome, Policy, Rekor, Server};
 use chancery_tlog::clock::{Clock as _, SystemClock, Timestamp};
 use serde_json::Value;
 
@@ -158,6 +158,75 @@ async fn stolen(world: &mut World, old: &Signed, before: &Acknowledged) -> Resul
     world.is_ready().await?;
     ensure!(world.log.get(&before.id).await.is_err(), "a log that is served no more is served");
     takes_over(world, before.index + 1).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chains_are_replaced_with_the_root_at_hand_and_elsewhere() -> Result<()> {
+    let mut world = World::begin_with(Rekor::V1, &[]).await?;
+    world.takes_tuf_key_away()?;
+    for (variable, key) in [("CA_ROOT_KEY", "ca-root.key"), ("TSA_ROOT_KEY", "tsa-root.key")] {
+        world.place(variable, key);
+        world.sh(&format!("mv \"$DIR/keys/{key}\" \"${variable}\""))?;
+    }
+    world.operator.starts().await?;
+    let old = sign(&world, "old").await?;
+    let mut section = world.section("A chain is replaced")?;
+    let (replace, request) = (section.block()?, section.block()?);
+    section.done()?;
+    world.operator.follows(&replace)?;
+    world.is_ready().await?;
+    tuf_has_it(&world)?;
+    let new = sign(&world, "new").await?;
+    // "or tsa --root-key …", and by a request.
+    world
+        .operator
+        .follows(&replace.replace("ca --root-key \"$CA_ROOT_KEY\"", "tsa --root-key \"$TSA_ROOT_KEY\""))?;
+    world.operator.follows(&request)?;
+    world.sh(
+        "chancery-server sign-csr ca ca.csr --root-key \"$CA_ROOT_KEY\" --chain \"$DIR/trust/ca-chain.pem\" \
+         --output ca-new.pem",
+    )?;
+    world.operator.follows(&replace.replace("--root-key \"$CA_ROOT_KEY\"", "--chain ca-new.pem"))?;
+    world.is_ready().await?;
+    let newest = sign(&world, "newest").await?;
+    for signed in [&old, &new, &newest] {
+        signed.is_believed(&world)?;
+    }
+    Ok(())
+}
+
+/// Another instance has ended, and this one speaks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trust_of_an_instance_before_this_one_is_imported() -> Result<()> {
+    let mut world = World::begin_with(Rekor::V1, &[]).await?;
+    world.takes_tuf_key_away()?;
+    world.operator.starts().await?;
+    let stranger = world.instance.stranger().await?;
+    world.operator.set("OLD_TRUSTED_ROOT", stranger.trust("trusted_root.json").display().to_string());
+    let mut section = world.section("Trust of an instance before this one")?;
+    world.operator.follows(&section.block()?)?;
+    section.done()?;
+    world.is_ready().await?;
+    tuf_has_it(&world)?;
+    let read = |server: &Server| -> Result<Value> {
+        Ok(serde_json::from_slice(&std::fs::read(server.trust("trusted_root.json"))?)?)
+    };
+    let (before, now) = (read(&stranger)?, read(world.server())?);
+    for kind in ["certificateAuthorities", "timestampAuthorities"] {
+        let theirs = &before[kind][0]["certChain"];
+        let named = now[kind].as_array().context("authorities")?;
+        let named = named.iter().find(|authority| authority["certChain"] == *theirs);
+        ensure!(named.context("it is not named")?["validFor"]["end"].is_string(), "{kind} goes on");
+    }
+    for kind in ["tlogs", "ctlogs"] {
+        let ended = now[kind]
+            .as_array()
+            .context("logs")?
+            .iter()
+            .filter(|log| log["publicKey"]["validFor"]["end"].is_string());
+        ensure!(ended.count() == before[kind].as_array().context("logs")?.len(), "{kind}: {now}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
