@@ -235,7 +235,10 @@ async fn client_certificates_open_entries_over_tls() -> Result<()> {
     mallory.current_dir(&folder).args(["-s", "--cacert", "tls.crt", "--cert", "strangers-ca.leaf.crt"]);
     mallory.args(["--key", "strangers-ca.leaf.key", &sealed]);
     program::run(&mut mallory)?.failure(&[])?;
-    server.wait_for(|said| said.contains("reader=\"CN=alice\"")).await.context("the access log names the reader")?;
+    server
+        .wait_for(|said| said.contains("reader=\"CN=alice\""))
+        .await
+        .context("the access log names the reader")?;
     Ok(())
 }
 

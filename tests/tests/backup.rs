@@ -423,7 +423,10 @@ async fn an_old_copy_is_refused_by_the_memory_of_heads() -> Result<()> {
 #[tokio::test]
 async fn an_old_store_in_a_newer_folder_is_refused_without_a_second_memory() -> Result<()> {
     let mut instance = Instance::start_with(Rekor::V1).await?;
-    ensure!(instance.server.output().await?.contains("no memory of heads on another disk"), "said at the start");
+    ensure!(
+        instance.server.output().await?.contains("no memory of heads on another disk"),
+        "said at the start"
+    );
     let (store, old) = (instance.server.folder().join("logs/rekor-v1"), instance.scratch().join("old"));
     let log = RekorLog::new(instance.server.url(), &instance.server.trust("rekor.pub"))?;
     instance.server.stop().await?;
