@@ -5,6 +5,7 @@
 
 mod arguments;
 mod console;
+mod network;
 mod output;
 mod signing;
 mod trust;

@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chancery_tlog::certificate::{Certificate, CertificateError};
+use chancery_tlog::certificate::Certificate;
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
 use crate::ephemeral::{EphemeralKey, EphemeralKeyError};
-use crate::guard::{Guard, HttpError, Request, join};
+use crate::guard::{Answered, Guard, HttpError, Request, join};
 use crate::identity_token::{IdentityToken, TokenError};
 
 /// Why there is no certificate.
@@ -23,9 +23,6 @@ pub enum FulcioError {
     /// Its answer makes no sense.
     #[error("the certificate authority's answer: {0}")]
     Answer(String),
-    /// A certificate of it.
-    #[error("the certificate authority's answer: {0}")]
-    Certificate(#[from] CertificateError),
     /// The token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -71,7 +68,7 @@ pub async fn request_certificate(
     authority: &Url,
     token: &IdentityToken,
     key: &EphemeralKey,
-) -> Result<Certificate, FulcioError> {
+) -> Result<Answered<Certificate>, FulcioError> {
     let proof = key.sign(token.proof_subject()?.as_bytes())?;
     let request = json!({
         "publicKeyRequest": {
@@ -84,18 +81,20 @@ pub async fn request_certificate(
     if !matches!(answer.status, 200 | 201) {
         return Err(FulcioError::Refused(answer.explain()));
     }
-    let certificate = parse_answer(&answer.body)?;
-    if certificate.public_key() != key.public_key() {
-        return Err(FulcioError::Answer("the certificate is for another key".to_owned()));
-    }
-    Ok(certificate)
+    let request = answer.request;
+    let certificate = parse_answer(&answer.body, key);
+    let value = certificate.map_err(|why| FulcioError::Answer(format!("{why}{request}")))?;
+    Ok(Answered { value, request })
 }
 
-fn parse_answer(body: &[u8]) -> Result<Certificate, FulcioError> {
-    let answer: SigningCertificate =
-        serde_json::from_slice(body).map_err(|error| FulcioError::Answer(error.to_string()))?;
+fn parse_answer(body: &[u8], key: &EphemeralKey) -> Result<Certificate, String> {
+    let answer: SigningCertificate = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let issued = answer.signed_certificate_embedded_sct.or(answer.signed_certificate_detached_sct);
     let leaf = issued.and_then(|issued| issued.chain.certificates.into_iter().next());
-    let leaf = leaf.ok_or_else(|| FulcioError::Answer("it has no certificate".to_owned()))?;
-    Ok(Certificate::from_pem(&leaf)?)
+    let leaf = leaf.ok_or("it has no certificate")?;
+    let certificate = Certificate::from_pem(&leaf).map_err(|error| error.to_string())?;
+    if certificate.public_key() != key.public_key() {
+        return Err("the certificate is for another key".to_owned());
+    }
+    Ok(certificate)
 }

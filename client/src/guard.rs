@@ -5,6 +5,8 @@
 //! environment are not used. The public Sigstore and GitHub instances are refused unless asked for, because what
 //! is sent there becomes public. Plain http is for loopback only. (design §6)
 
+mod answer;
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use url::{Host, Url};
+
+pub use self::answer::{Answer, Answered, RequestId};
 
 /// Domains of the instances whose logs anyone can read, and of GitHub's.
 const PUBLIC: [&str; 4] = ["sigstore.dev", "sigstage.dev", "githubapp.com", "tuf-repo.github.com"];
@@ -53,11 +57,11 @@ pub enum HttpError {
     #[error("`{0}` is not among the hosts of this run, so it is not contacted")]
     NotListed(String),
     /// The server sends elsewhere.
-    #[error("{0} answers with a redirect, which is not followed")]
-    Redirect(String),
+    #[error("{0} answers with a redirect, which is not followed{1}")]
+    Redirect(String, RequestId),
     /// Too large.
-    #[error("{0} answers more than {MAX_ANSWER} bytes")]
-    TooLarge(String),
+    #[error("{0} answers more than {MAX_ANSWER} bytes{1}")]
+    TooLarge(String, RequestId),
     /// The network.
     #[error("{host}: {reason}")]
     Network {
@@ -67,16 +71,64 @@ pub enum HttpError {
         reason: String,
         /// Whether some attempt may have reached the server, which may have done what was asked.
         may_have_arrived: bool,
+        /// Whether the server's TLS certificate is what was refused, and how.
+        tls: Option<TlsRefusal>,
     },
 }
 
+/// Why a server's TLS certificate is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsRefusal {
+    /// No authority that this machine trusts issued it.
+    Untrusted,
+    /// It is a CA certificate itself, such as `openssl req -x509` makes.
+    IsAuthority,
+    /// Another reason, which the error names.
+    Other,
+}
+
+impl TlsRefusal {
+    /// Looks for the TLS library's error behind the HTTP client's.
+    fn find(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+                return Some(Self::of(why));
+            }
+            // An I/O error passes over what it holds when it is asked for its source.
+            let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            next = match held {
+                Some(held) => Some(held),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    fn of(why: &rustls::CertificateError) -> Self {
+        match why {
+            rustls::CertificateError::UnknownIssuer => Self::Untrusted,
+            other if other.to_string().contains("CaUsedAsEndEntity") => Self::IsAuthority,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl HttpError {
+    /// Why the server's TLS certificate is refused, if that is what failed.
+    pub const fn tls(&self) -> Option<TlsRefusal> {
+        match self {
+            Self::Network { tls, .. } => *tls,
+            _ => None,
+        }
+    }
+
     /// Whether the server may have done what was asked, although its answer did not come or cannot be read.
     pub const fn may_have_arrived(&self) -> bool {
         match self {
             // A server that redirects has not done it.
-            Self::NotListed(_) | Self::Redirect(_) => false,
-            Self::TooLarge(_) => true,
+            Self::NotListed(_) | Self::Redirect(..) => false,
+            Self::TooLarge(..) => true,
             Self::Network { may_have_arrived, .. } => *may_have_arrived,
         }
     }
@@ -158,38 +210,6 @@ impl Request {
     }
 }
 
-/// An answer, read whole.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Status code.
-    pub status: u16,
-    /// `Location`, if it is text.
-    pub location: Option<String>,
-    /// Body.
-    pub body: Vec<u8>,
-    /// Whether an earlier attempt at the request may have reached the server too, and its answer was lost.
-    pub after_loss: bool,
-}
-
-impl Answer {
-    /// Whether the server has certainly not done what was asked.
-    pub const fn is_refusal(&self) -> bool {
-        // 503 and 429 say that the server did not begin; other errors of servers and gateways do not tell.
-        !self.after_loss && matches!(self.status, 400..=499 | 503)
-    }
-
-    /// What the server says about a failure: the `message` of a JSON answer, or the start of its text.
-    pub fn explain(&self) -> String {
-        let message = serde_json::from_slice::<serde_json::Value>(&self.body)
-            .ok()
-            .and_then(|json| json.get("message").and_then(|m| m.as_str()).map(str::to_owned))
-            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
-        // What a server says goes to a terminal: no control characters, not endless.
-        let printable: String = message.trim().chars().filter(|c| !c.is_control()).take(300).collect();
-        format!("{} {printable}", self.status).trim_end().to_owned()
-    }
-}
-
 /// The door. See the module's documentation.
 #[derive(Debug)]
 pub struct Guard {
@@ -254,11 +274,13 @@ impl Guard {
     async fn send_once(&self, request: &Request) -> Result<(Answer, Option<Duration>), HttpError> {
         let host = origin(&request.url);
         self.record(&host)?;
-        let network = |error: reqwest::Error| HttpError::Network {
+        let network = |error: reqwest::Error, id: &RequestId| HttpError::Network {
             host: host.clone(),
             may_have_arrived: !error.is_connect(),
+            tls: TlsRefusal::find(&error),
             reason: reason(&error.without_url())
-                + &unused_proxy(&request.url, |name| std::env::var(name).ok()),
+                + &unused_proxy(&request.url, |name| std::env::var(name).ok())
+                + &id.to_string(),
         };
         let mut builder = self.client.request(request.method.clone(), request.url.clone());
         if let Some(token) = &request.bearer {
@@ -267,24 +289,26 @@ impl Guard {
         if let Some(body) = &request.body {
             builder = builder.header("content-type", request.content_type).body(body.clone());
         }
-        let mut response = builder.header("accept", request.accept).send().await.map_err(network)?;
-        let status = response.status();
+        let unanswered = |error| network(error, &RequestId::default());
+        let mut response = builder.header("accept", request.accept).send().await.map_err(unanswered)?;
+        let (status, id) = (response.status(), RequestId::of(response.headers()));
         if status.is_redirection() {
-            return Err(HttpError::Redirect(host));
+            return Err(HttpError::Redirect(host, id));
         }
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let (location, retry_after) = (header("location"), header("retry-after"));
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(network)? {
+        while let Some(piece) = response.chunk().await.map_err(|error| network(error, &id))? {
             if body.len() + piece.len() > MAX_ANSWER {
-                return Err(HttpError::TooLarge(host));
+                return Err(HttpError::TooLarge(host, id));
             }
             body.extend_from_slice(&piece);
         }
         let retry_after = retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-        Ok((Answer { status: status.as_u16(), location, body, after_loss: false }, retry_after))
+        let status = status.as_u16();
+        Ok((Answer { status, location, body, request: id, after_loss: false }, retry_after))
     }
 
     fn record(&self, host: &str) -> Result<(), HttpError> {
@@ -365,12 +389,12 @@ fn origin(url: &Url) -> String {
 fn after(lost: bool, outcome: Result<(Answer, Option<Duration>), HttpError>) -> Result<Answer, HttpError> {
     match outcome {
         Ok((answer, _)) => Ok(Answer { after_loss: lost, ..answer }),
-        Err(HttpError::Network { host, reason, may_have_arrived }) => {
-            Err(HttpError::Network { host, reason, may_have_arrived: may_have_arrived || lost })
+        Err(HttpError::Network { host, reason, may_have_arrived, tls }) => {
+            Err(HttpError::Network { host, reason, may_have_arrived: may_have_arrived || lost, tls })
         }
-        Err(error @ (HttpError::Redirect(_) | HttpError::NotListed(_))) if lost => {
+        Err(error @ (HttpError::Redirect(..) | HttpError::NotListed(_))) if lost => {
             let (host, reason) = ("after a lost answer".to_owned(), error.to_string());
-            Err(HttpError::Network { host, reason, may_have_arrived: true })
+            Err(HttpError::Network { host, reason, may_have_arrived: true, tls: None })
         }
         Err(error) => Err(error),
     }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::guard::{Guard, HttpError, Request};
+use crate::guard::{Guard, HttpError, Request, RequestId};
 
 /// The audience that every Sigstore client asks for.
 pub const AUDIENCE: &str = "sigstore";
@@ -42,8 +42,11 @@ pub enum TokenError {
     #[error("the identity token endpoint: {0}")]
     Http(#[from] HttpError),
     /// The token endpoint answered something else.
-    #[error("the identity token endpoint answered {0} without a token")]
-    Answer(u16),
+    #[error("the identity token endpoint answered {0} without a token{1}")]
+    Answer(u16, RequestId),
+    /// The token endpoint answered a token that is none.
+    #[error("the identity token endpoint's answer: {0}{1}")]
+    Token(Box<Self>, RequestId),
 }
 
 /// Claims of a token, unverified.
@@ -94,9 +97,9 @@ pub struct IdentityToken {
 }
 
 impl IdentityToken {
-    /// Parses a compact JWS; surrounding whitespace is dropped.
+    /// Parses a compact JWS. White space around it is dropped, and a byte order mark: editors and shells add them to files.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let text = text.trim();
+        let text = unwrapped(text);
         if text.len() > MAX_TOKEN {
             return Err(TokenError::Malformed);
         }
@@ -166,7 +169,9 @@ pub struct GitHubActions {
 impl GitHubActions {
     /// Finds the endpoint in the job's environment; `None` outside of GitHub Actions.
     pub fn detect(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, TokenError> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let set = |name: &str| {
+            variable(name).map(|value| unwrapped(&value).to_owned()).filter(|value| !value.is_empty())
+        };
         match (set("ACTIONS_ID_TOKEN_REQUEST_URL"), set("ACTIONS_ID_TOKEN_REQUEST_TOKEN")) {
             (Some(url), Some(bearer)) => {
                 let url = Url::parse(&url).map_err(|_| TokenError::Url("ACTIONS_ID_TOKEN_REQUEST_URL"))?;
@@ -191,13 +196,20 @@ impl GitHubActions {
         let mut url = self.url.clone();
         url.query_pairs_mut().append_pair("audience", AUDIENCE);
         let answer = guard.send(Request::get(url).bearer(&self.bearer)).await?;
+        let request = answer.request;
         if answer.status != 200 {
-            return Err(TokenError::Answer(answer.status));
+            return Err(TokenError::Answer(answer.status, request));
         }
-        let token: Answer =
-            serde_json::from_slice(&answer.body).map_err(|_| TokenError::Answer(answer.status))?;
-        IdentityToken::parse(&token.value)
+        let Ok(token) = serde_json::from_slice::<Answer>(&answer.body) else {
+            return Err(TokenError::Answer(answer.status, request));
+        };
+        IdentityToken::parse(&token.value).map_err(|error| TokenError::Token(Box::new(error), request))
     }
+}
+
+/// A text without the white space and the byte order mark around it.
+fn unwrapped(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 impl fmt::Debug for GitHubActions {
@@ -241,6 +253,17 @@ mod tests {
                 .contains("for the audience `a`, `b`, not `sigstore`")
         );
         assert!(doubt(json!({"exp": -1, "aud": 7})).contains("expired"));
+    }
+
+    #[test]
+    fn white_space_around_a_token_is_dropped() {
+        let payload = URL_SAFE_NO_PAD.encode(json!({"sub": "s"}).to_string());
+        let token = format!("e30.{payload}.c2ln");
+        for around in [" ", "\n", "\r\n", "\t \n\n", "\u{feff}", "\u{a0}"] {
+            let parsed = IdentityToken::parse(&format!("{around}{token}{around}")).unwrap();
+            assert_eq!(parsed.as_str(), token, "{around:?}");
+        }
+        assert!(IdentityToken::parse(&token.replace('.', ". ")).is_err());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use chancery_tlog::trust::{ClientTrustConfig, Keyring, SigningConfig, TrustError
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use self::services::{Dialect, LogService, Services};
-use crate::guard::{Guard, GuardError, HttpError, Purpose, Request, join};
+pub use self::services::{Dialect, Expected, LogService, Services, Without};
+use crate::guard::{Guard, GuardError, HttpError, Purpose, Request, RequestId, join};
 
 /// Where an instance serves its trust configuration.
 pub const WELL_KNOWN: &str = "/.well-known/chancery/client_trust_config.json";
@@ -64,6 +64,14 @@ pub enum InstanceError {
     /// One with a member that cannot be read.
     #[error("the trust configuration cannot be used: {0}")]
     Trust(#[from] TrustError),
+    /// An answer with a configuration that is refused.
+    #[error("{error}{request}")]
+    Served {
+        /// Why.
+        error: Box<Self>,
+        /// The request's id.
+        request: RequestId,
+    },
     /// Another one than the caller expects.
     #[error("the instance's fingerprint is sha256:{found}, not the expected sha256:{expected}")]
     Fingerprint {
@@ -83,6 +91,18 @@ pub enum InstanceError {
     /// The signing config does not say where to sign.
     #[error("the instance's signing configuration: {0}")]
     Services(String),
+    /// No log would have the signature.
+    #[error("no attestation log would have this signature, and nobody could tell that it was made: {0}")]
+    NoLog(&'static str),
+    /// The signature would soon be verifiable by nobody.
+    #[error(
+        "nobody trusted would say when this was signed, so it would verify only while its certificate lives, a few \
+         minutes: the instance names neither a timestamp authority nor a log that signs the time"
+    )]
+    NoSignedTime,
+    /// A caller says that there is none, and there is.
+    #[error("the instance has {0}: without it a signature would not verify")]
+    Expected(Expected),
 }
 
 /// An instance: what to trust and where to sign.
@@ -118,8 +138,10 @@ impl Instance {
             return Err(InstanceError::Answer { url, answer: answer.explain() });
         }
         let document = String::from_utf8(answer.body)
-            .map_err(|_| InstanceError::Config("it is not UTF-8".to_owned()))?;
-        let instance = Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339())?;
+            .map_err(|_| InstanceError::Config(format!("it is not UTF-8{}", answer.request)))?;
+        let instance = Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339());
+        let request = answer.request;
+        let instance = instance.map_err(|error| InstanceError::Served { error: Box::new(error), request })?;
         // One that is good for verifying alone has no services, and nobody to send to.
         if let Ok(services) = instance.services(now) {
             Guard::new(&services.endpoints(), allow_public)?;
@@ -202,6 +224,14 @@ impl Instance {
     /// Where to sign at `now`.
     pub fn services(&self, now: Timestamp) -> Result<Services, InstanceError> {
         Services::choose(&self.signing, now)
+    }
+
+    /// Where to sign at `now`, if what is signed there will be verifiable: a log will have it, and somebody trusted will say
+    /// when it was signed. `without` is what the caller knows to be missing by design.
+    pub fn services_for_signing(&self, now: Timestamp, without: Without) -> Result<Services, InstanceError> {
+        let services = self.services(now)?;
+        services.suffice(&self.trust, without)?;
+        Ok(services)
     }
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::bundle::{BundleError, InclusionProof, LogEntry, MAX_PROOF};
 use crate::dsse::Envelope;
-use crate::guard::{Answer, Guard, HttpError, Request, join};
+use crate::guard::{Answer, Answered, Guard, HttpError, Request, RequestId, join};
 
 /// Path of the entries.
 const ENTRIES: &str = "/api/v1/log/entries";
@@ -32,8 +32,8 @@ pub enum RekorError {
     #[error("the transparency log failed: {0}")]
     Failed(String),
     /// Its answer makes no sense.
-    #[error("the transparency log's answer: {0}")]
-    Answer(&'static str),
+    #[error("the transparency log's answer: {0}{1}")]
+    Answer(&'static str, RequestId),
     /// It has the entry, and does not hand it out.
     #[error(
         "the transparency log has this entry already and does not hand it out ({0}): an answer was lost on its way; \
@@ -41,8 +41,8 @@ pub enum RekorError {
     )]
     Exists(String),
     /// Its answer is no entry of Rekor v2.
-    #[error("the transparency log's answer: {0}")]
-    Entry(BundleError),
+    #[error("the transparency log's answer: {0}{1}")]
+    Entry(BundleError, RequestId),
 }
 
 impl RekorError {
@@ -56,7 +56,7 @@ impl RekorError {
         match self {
             Self::Refused(_) => false,
             Self::Http(error) => error.may_have_arrived(),
-            Self::Failed(_) | Self::Answer(_) | Self::Exists(_) | Self::Entry(_) => true,
+            Self::Failed(_) | Self::Answer(..) | Self::Exists(_) | Self::Entry(..) => true,
         }
     }
 }
@@ -97,24 +97,32 @@ impl ProposedEntry {
 }
 
 /// Logs an entry. If the log has it already, it answers where, and that entry is taken.
-pub async fn add(guard: &Guard, log: &Url, entry: &ProposedEntry) -> Result<LogEntry, RekorError> {
+pub async fn add(guard: &Guard, log: &Url, entry: &ProposedEntry) -> Result<Answered<LogEntry>, RekorError> {
     let answer = guard.send(Request::post(join(log, ENTRIES), &entry.0)).await?;
     match answer.status {
-        200 | 201 => parse_answer(&answer.body),
+        200 | 201 => read(answer),
         409 => existing(guard, log, &answer).await,
         _ => Err(RekorError::of(&answer)),
     }
 }
 
+fn read(Answer { body, request, .. }: Answer) -> Result<Answered<LogEntry>, RekorError> {
+    match parse_answer(&body) {
+        Ok(value) => Ok(Answered { value, request }),
+        Err(why) => Err(RekorError::Answer(why, request)),
+    }
+}
+
 /// The entry that a log has already.
-async fn existing(guard: &Guard, log: &Url, conflict: &Answer) -> Result<LogEntry, RekorError> {
+async fn existing(guard: &Guard, log: &Url, conflict: &Answer) -> Result<Answered<LogEntry>, RekorError> {
     let id = conflict.location.as_deref().and_then(|location| location.rsplit('/').next());
-    let id = id.filter(|id| is_entry_id(id)).ok_or(RekorError::Answer("409 without a location"))?;
-    let read = guard.send(Request::get(join(log, &format!("{ENTRIES}/{id}")))).await;
-    let read = read.map_err(|error| RekorError::Exists(error.to_string()))?;
-    match read.status {
-        200 => parse_answer(&read.body),
-        _ => Err(RekorError::Exists(read.explain())),
+    let unnamed = || RekorError::Answer("409 without a location", conflict.request.clone());
+    let id = id.filter(|id| is_entry_id(id)).ok_or_else(unnamed)?;
+    let found = guard.send(Request::get(join(log, &format!("{ENTRIES}/{id}")))).await;
+    let found = found.map_err(|error| RekorError::Exists(error.to_string()))?;
+    match found.status {
+        200 => read(found),
+        _ => Err(RekorError::Exists(found.explain())),
     }
 }
 
@@ -147,13 +155,16 @@ struct Proof {
 }
 
 /// Parses the answer to an addition or a read: one entry under its id.
-pub fn parse_answer(body: &[u8]) -> Result<LogEntry, RekorError> {
-    const BAD: RekorError = RekorError::Answer("it is not one log entry with an inclusion proof and a SET");
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_answer(body: &[u8]) -> Result<LogEntry, &'static str> {
+    const BAD: &str = "it is not one log entry with an inclusion proof and a SET";
     let entries: BTreeMap<String, Entry> = serde_json::from_slice(body).map_err(|_| BAD)?;
     let mut entries = entries.into_values();
     let (Some(entry), None) = (entries.next(), entries.next()) else { return Err(BAD) };
     let leaf = STANDARD.decode(&entry.body).map_err(|_| BAD)?;
-    let (kind, version) = kind_of(&leaf).ok_or(RekorError::Answer("the entry's body has no kind"))?;
+    let (kind, version) = kind_of(&leaf).ok_or("the entry's body has no kind")?;
     let mut log_id = [0; 32];
     hex::decode_to_slice(&entry.log_id, &mut log_id).map_err(|_| BAD)?;
     let proof = entry.verification.inclusion_proof;

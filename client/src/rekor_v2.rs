@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::bundle::LogEntry;
-use crate::guard::{Guard, Request, join};
+use crate::guard::{Answered, Guard, Request, join};
 use crate::rekor::RekorError;
 
 /// Path of the entries.
@@ -40,10 +40,17 @@ impl HashedRekordRequest {
 }
 
 /// Logs an entry; the answer comes once it is in the tree of a signed checkpoint.
-pub async fn add(guard: &Guard, log: &Url, request: &HashedRekordRequest) -> Result<LogEntry, RekorError> {
+pub async fn add(
+    guard: &Guard,
+    log: &Url,
+    request: &HashedRekordRequest,
+) -> Result<Answered<LogEntry>, RekorError> {
     let answer = guard.send(Request::post(join(log, ENTRIES), &request.0)).await?;
     match answer.status {
-        200 | 201 => LogEntry::parse(&answer.body).map_err(RekorError::Entry),
+        200 | 201 => match LogEntry::parse(&answer.body) {
+            Ok(value) => Ok(Answered { value, request: answer.request }),
+            Err(error) => Err(RekorError::Entry(error, answer.request)),
+        },
         409 => Err(RekorError::Exists(answer.explain())),
         _ => Err(RekorError::of(&answer)),
     }

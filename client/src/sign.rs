@@ -21,7 +21,7 @@ use crate::bundle::{Bundle, Content, LogEntry, MessageSignature, SigningMaterial
 use crate::dsse::{self, Envelope};
 use crate::ephemeral::{EphemeralKey, EphemeralKeyError};
 use crate::fulcio::{FulcioError, request_certificate};
-use crate::guard::Guard;
+use crate::guard::{Answered, Guard, RequestId};
 use crate::identity_token::IdentityToken;
 use crate::instance::{Dialect, Instance, InstanceError, LogService, Services};
 use crate::rekor::{self, ProposedEntry, RekorError};
@@ -52,8 +52,8 @@ pub enum SigningError {
     #[error(transparent)]
     Statement(#[from] StatementError),
     /// The certificate is not what it should be; nothing was signed.
-    #[error("the certificate that came back is not used: {0}")]
-    Certificate(String),
+    #[error("the certificate that came back is not used: {0}{1}")]
+    Certificate(String, RequestId),
     /// The artifact has no SHA-256 digest.
     #[error("signing needs the artifact's SHA-256")]
     NoSha256,
@@ -68,7 +68,7 @@ pub enum SigningError {
 pub struct Signed {
     /// The bundle, with the log entries that there are.
     pub bundle: Bundle,
-    /// When it was signed (RFC 3339), if the bundle is complete and verifies.
+    /// If the bundle is complete and verifies: when it was signed (RFC 3339), as far as anyone trusted says so.
     pub outcome: Result<Option<String>, Flaw>,
 }
 
@@ -96,8 +96,12 @@ pub enum Flaw {
         error: RekorError,
     },
     /// The logs took it, and a verifier would refuse what they answered.
-    #[error("the signature is logged, but its bundle does not verify: {0}")]
-    Unverifiable(Refusals),
+    #[error("the signature is logged, but its bundle does not verify: {0}{answers}", answers = listed(.1))]
+    Unverifiable(Refusals, Vec<RequestId>),
+}
+
+fn listed(answers: &[RequestId]) -> String {
+    answers.iter().map(RequestId::to_string).collect()
 }
 
 /// Why a verifier refuses a bundle.
@@ -151,8 +155,10 @@ impl<'a> Session<'a> {
         let key = EphemeralKey::generate()?;
         let certificate = request_certificate(guard, &services.authority, token, &key).await;
         let certificate = certificate.map_err(|error| error.with_doubt(token.doubt(clock.now())))?;
-        verify::check_issued(&certificate, &instance.trust).map_err(SigningError::Certificate)?;
-        let (name, issuer) = named(&certificate, token).map_err(SigningError::Certificate)?;
+        let Answered { value: certificate, request } = certificate;
+        let checked = verify::check_issued(&certificate, &instance.trust);
+        let named = checked.and_then(|()| named(&certificate, token));
+        let (name, issuer) = named.map_err(|why| SigningError::Certificate(why, request))?;
         Ok(Self { instance, services, guard, clock, key, certificate, name, issuer })
     }
 
@@ -197,10 +203,10 @@ impl<'a> Session<'a> {
         }
         self.check_unlogged(&bundle, artifacts).map_err(SigningError::Unverifiable)?;
         let outcome = match self.log(&mut bundle, digest).await? {
-            Some(flaw) => Err(flaw),
-            None => {
-                self.check(&bundle, artifacts, &self.instance.trust, self.clock).map_err(Flaw::Unverifiable)
-            }
+            Err(flaw) => Err(flaw),
+            Ok(answers) => self
+                .check(&bundle, artifacts, &self.instance.trust, self.clock)
+                .map_err(|refusals| Flaw::Unverifiable(refusals, answers)),
         };
         Ok(Signed { bundle, outcome })
     }
@@ -254,15 +260,21 @@ impl<'a> Session<'a> {
         Ok(signed_at)
     }
 
-    /// Adds the entries of all logs.
+    /// Adds the entries of all logs. Returns the ids of the requests for them.
     ///
     /// # Errors
     /// The first log has certainly not taken the signature. Any later failure is a flaw of what is logged.
-    async fn log(&self, bundle: &mut Bundle, digest: &[u8]) -> Result<Option<Flaw>, RekorError> {
+    async fn log(
+        &self,
+        bundle: &mut Bundle,
+        digest: &[u8],
+    ) -> Result<Result<Vec<RequestId>, Flaw>, RekorError> {
+        let mut answers = Vec::new();
         for log in &self.services.logs {
             let (log, error) = match self.add(log, bundle, digest).await {
-                Ok(entry) => {
+                Ok(Answered { value: entry, request }) => {
                     bundle.entries.push(entry);
+                    answers.push(request);
                     continue;
                 }
                 Err(error) => (log.clone(), error),
@@ -270,14 +282,19 @@ impl<'a> Session<'a> {
             let (logged, wanted) = (bundle.entries.len(), self.services.logs.len());
             return match logged {
                 0 if !error.may_be_logged() => Err(error),
-                0 => Ok(Some(Flaw::Unknown { log, error })),
-                _ => Ok(Some(Flaw::Incomplete { logged, wanted, log, error })),
+                0 => Ok(Err(Flaw::Unknown { log, error })),
+                _ => Ok(Err(Flaw::Incomplete { logged, wanted, log, error })),
             };
         }
-        Ok(None)
+        Ok(Ok(answers))
     }
 
-    async fn add(&self, log: &LogService, bundle: &Bundle, digest: &[u8]) -> Result<LogEntry, RekorError> {
+    async fn add(
+        &self,
+        log: &LogService,
+        bundle: &Bundle,
+        digest: &[u8],
+    ) -> Result<Answered<LogEntry>, RekorError> {
         match log.dialect {
             Dialect::RekorV1 => {
                 let proposed = self.proposed(&bundle.content, digest);

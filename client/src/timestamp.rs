@@ -14,7 +14,7 @@ use chancery_tlog::timestamp::{
 use chancery_tlog::trust::Keyring;
 use url::Url;
 
-use crate::guard::{Guard, HttpError, Request};
+use crate::guard::{Answered, Guard, HttpError, Request, RequestId};
 
 /// Media type of a request.
 const QUERY: &str = "application/timestamp-query";
@@ -39,12 +39,12 @@ pub enum TimestampingError {
     #[error("the timestamp authority refused: {0}")]
     Refused(String),
     /// Its timestamp does not hold.
-    #[error("the timestamp authority's answer: {0}")]
-    Timestamp(#[from] TimestampError),
+    #[error("the timestamp authority's answer: {0}{1}")]
+    Timestamp(TimestampError, RequestId),
     /// Its clock is not the CA's.
     #[error(
         "the timestamp authority's clock shows {time}, outside of the certificate's life from {} to {}: its clock \
-         differs from the certificate authority's",
+         differs from the certificate authority's{request}",
         life.0,
         life.1
     )]
@@ -53,6 +53,8 @@ pub enum TimestampingError {
         time: Timestamp,
         /// First and last second of the certificate.
         life: (Timestamp, Timestamp),
+        /// The last request's id.
+        request: RequestId,
     },
 }
 
@@ -67,7 +69,7 @@ pub async fn stamp(
 ) -> Result<Vec<u8>, TimestampingError> {
     let mut attempt = 1;
     loop {
-        let (response, stamp) = ask(guard, url, signature, trust).await?;
+        let Answered { value: (response, stamp), request } = ask(guard, url, signature, trust).await?;
         if certificate.is_valid_at(stamp.time) {
             return Ok(response);
         }
@@ -75,7 +77,7 @@ pub async fn stamp(
         let wait = Duration::from_millis(early);
         if attempt == ATTEMPTS || wait.is_zero() || wait > MAX_WAIT {
             let life = (certificate.not_before(), certificate.not_after());
-            return Err(TimestampingError::Clock { time: stamp.time, life });
+            return Err(TimestampingError::Clock { time: stamp.time, life, request });
         }
         tokio::time::sleep(wait).await;
         attempt += 1;
@@ -88,7 +90,7 @@ async fn ask(
     url: &Url,
     signature: &[u8],
     trust: &Keyring,
-) -> Result<(Vec<u8>, VerifiedTimestamp), TimestampingError> {
+) -> Result<Answered<(Vec<u8>, VerifiedTimestamp)>, TimestampingError> {
     let mut nonce = [0; NONCE];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| TimestampingError::Randomness)?;
     let query = Request::post_bytes(url.clone(), QUERY, request(signature, &nonce), REPLY);
@@ -97,6 +99,9 @@ async fn ask(
         return Err(TimestampingError::Refused(answer.explain()));
     }
     let expected = Expected { nonce: Some(&nonce), policy: None };
-    let stamp = verify_response(&answer.body, signature, trust.timestamp_authorities.as_slice(), expected)?;
-    Ok((answer.body, stamp))
+    let authorities = trust.timestamp_authorities.as_slice();
+    match verify_response(&answer.body, signature, authorities, expected) {
+        Ok(stamp) => Ok(Answered { value: (answer.body, stamp), request: answer.request }),
+        Err(error) => Err(TimestampingError::Timestamp(error, answer.request)),
+    }
 }

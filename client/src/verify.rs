@@ -125,8 +125,7 @@ pub struct Report {
     /// Who signed. Only to be believed if `verified`, as everything below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// When, RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// When, RFC 3339, as a trusted log or timestamp authority signed it; null if nobody trusted says.
     pub signed_at: Option<String>,
     /// The statement, if the content is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,7 +192,7 @@ pub fn verify(
         artifact: artifact.name(),
         claims,
         identity: case.certificate().map(Identity::of),
-        signed_at: timed.at.ok().flatten().map(Timestamp::to_rfc3339),
+        signed_at: timed.signed_at.map(Timestamp::to_rfc3339),
         statement: case.statement.and_then(Result::ok),
     }
 }

@@ -182,6 +182,7 @@ fn a_public_instance_is_refused_before_the_token_endpoint_is_touched() {
         }
     }
     let stamps = "https://timestamp.sigstore.dev";
+    let root = TestInstance::new().trusted_root_of_both();
     let private = client_trust_config_v2(&root, "https://chancery.example");
     desk.pin(private.replace("https://chancery.example/api/v1/timestamp", stamps));
     let mut run = desk.command();
@@ -267,7 +268,7 @@ fn an_instance_of_rekor_v2_gets_a_timestamp_and_then_the_entry() {
         assert!(verified.stdout.contains(words), "{}", verified.stdout);
     }
     fs::write(desk.path("token"), token()).unwrap();
-    let arguments = ["sign", "app.txt", "--identity-token-file", "token", "--output", "json"];
+    let arguments = ["sign", "app.txt", "--identity-token-file", "token", "--output", "json", "--force"];
     let signed = desk.run(&arguments);
     assert_said(&signed, 0, &[]);
     let report: Value = serde_json::from_str(&signed.stdout).unwrap();

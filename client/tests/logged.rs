@@ -83,7 +83,7 @@ fn a_timestamp_outside_of_the_certificate_s_life_is_not_logged() {
         let stamps_behind = Some(stamps_behind);
         let (desk, services) = at(Quirks { v2: true, fresh: true, stamps_behind, ..Quirks::default() });
         for command in ["sign", "attest"] {
-            let signed = run(&desk, &[command, "app.txt"]);
+            let signed = run(&desk, &[command, "app.txt", "--force"]);
             match words {
                 None => assert_said(&signed, 0, &["logged at index"]),
                 Some(words) => {

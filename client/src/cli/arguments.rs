@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chancery::instance::Without;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
@@ -72,15 +73,16 @@ pub(crate) enum Command {
     /// Sign SLSA provenance for files that this CI job built
     ///
     /// Several files make one statement with several subjects and one log entry. The bundle is written as
-    /// FILE.sigstore.json beside every file, or once to `--bundle`. The provenance says what the job's identity token
+    /// FILE.sigstore.json beside every file, or once to `--bundle`; a bundle there that `sign` or another program wrote about
+    /// something else is not replaced without `--force`. The provenance says what the job's identity token
     /// says, in GitHub's own build type. Logs (Rekor v2 or v1) and timestamp authorities are those that the instance's
     /// signing config chooses, see `trust show`
     Attest(Attest),
     /// Sign a file
     ///
     /// The bundle is written as FILE.sigstore.json beside the file, or to `--bundle`; that it can be is checked before
-    /// anything is signed. Logs (Rekor v2 or v1) and timestamp
-    /// authorities are those that the instance's signing config chooses, see `trust show`
+    /// anything is signed. A bundle there that `attest` or another program wrote about something else is not replaced without
+    /// `--force`. Logs (Rekor v2 or v1) and timestamp authorities are those that the instance's signing config chooses, see `trust show`
     Sign(Sign),
     /// Verify a file or digest against a bundle, offline
     ///
@@ -97,7 +99,8 @@ pub(crate) enum Trust {
     ///
     /// Compare the fingerprint that is shown with the one that the instance's operators publish, or give it with
     /// `--sha256`: whoever swaps this file decides what verifies. If the instance's TLS certificate is issued inside of
-    /// your company, name that authority's PEM file in SSL_CERT_FILE
+    /// your company, name that authority's PEM file in SSL_CERT_FILE, for `sign` and `attest` too. The system's authorities
+    /// are not used then, unless SSL_CERT_DIR names their folder, such as /etc/ssl/certs
     Add {
         /// Address of the instance, such as https://chancery.example.com
         url: Url,
@@ -130,6 +133,28 @@ pub(crate) struct Signer {
     /// Write the bundle to this one file; a device, FIFO or /dev/fd/N is written to, and `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
+    /// Replace a bundle that holds something else: a signature by a statement, or a statement by one of another type or a
+    /// signature
+    #[arg(long, visible_alias = "overwrite")]
+    pub(crate) force: bool,
+    /// Sign though no attestation log will have it, because the instance has none by design; also as
+    /// `--tlog-upload=false`, for those who are used to cosign
+    #[arg(long)]
+    no_log: bool,
+    /// Sign though nobody trusted will say when, because the instance has neither a timestamp authority nor a Rekor v1 log by
+    /// design: what is signed verifies for the few minutes of its certificate
+    #[arg(long)]
+    no_signed_time: bool,
+    /// cosign's name for `--no-log`
+    #[arg(long, hide = true, value_name = "BOOL", require_equals = true, conflicts_with = "no_log")]
+    tlog_upload: Option<bool>,
+}
+
+impl Signer {
+    /// What the instance is said not to have.
+    pub(crate) fn without(&self) -> Without {
+        Without { log: self.no_log || self.tlog_upload == Some(false), signed_time: self.no_signed_time }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,18 @@
 //! Places for a bundle: checked before anything is signed, and nothing that was logged is lost if one of them fails
 //! afterwards.
 
-use std::fmt::Write as _;
-use std::io;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chancery::bundle::MAX_BUNDLE;
 use chancery::sign::Flaw;
 use chancery_tlog::files::{self, Destination};
+use serde_json::Value;
 
 use super::Failure;
 use super::console::Console;
@@ -17,12 +22,79 @@ const ROOM: u64 = 64 * 1024;
 /// Bytes that a subject adds to a statement, which is in a bundle twice: as payload, and behind a log entry's proof.
 const ROOM_PER_SUBJECT: u64 = 1024;
 
+/// What a bundle holds, as far as one may take the place of another: one file has one of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// A signature over the artifact.
+    Signature,
+    /// A statement with a predicate of this type.
+    Statement(String),
+}
+
+impl Held {
+    /// What the bundle in a file holds. `None` if there is no such file, or no bundle in it.
+    fn in_file(path: &Path) -> Option<Self> {
+        // A FIFO would be waited for, and what is in a device is nobody's.
+        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        let mut json = Vec::new();
+        File::open(path).ok()?.take(MAX_BUNDLE as u64).read_to_end(&mut json).ok()?;
+        // Read leniently: a bundle that this version cannot use is somebody's work too.
+        let bundle: Value = serde_json::from_slice(&json).ok()?;
+        if bundle.get("messageSignature").is_some() {
+            return Some(Self::Signature);
+        }
+        let payload = bundle.pointer("/dsseEnvelope/payload")?.as_str()?;
+        let statement: Value =
+            STANDARD.decode(payload).ok().and_then(|it| serde_json::from_slice(&it).ok())?;
+        Some(Self::Statement(statement.get("predicateType")?.as_str()?.to_owned()))
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signature => f.write_str("a signature of the file"),
+            Self::Statement(predicate) => write!(f, "a statement of type {predicate}"),
+        }
+    }
+}
+
+/// What is to be written, and over what.
+pub(crate) struct Intent {
+    /// What the bundle will hold.
+    pub(crate) holds: Held,
+    /// Whether a bundle that holds something else is replaced.
+    pub(crate) force: bool,
+}
+
+impl Intent {
+    /// Refuses to replace a bundle that says something else.
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        match Held::in_file(path) {
+            Some(held) if held != self.holds && !self.force => {
+                let path = path.display();
+                Err(Failure::could_not_run(format!(
+                    "`{path}` holds {held}, and {} would take its place",
+                    self.holds
+                ))
+                .hint("nothing was signed; keep both with `--bundle FILE`, or replace it with `--force`"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The places for one bundle.
 pub(crate) struct Outputs(Vec<(PathBuf, Destination)>);
 
 impl Outputs {
     /// Checks all `paths`, none of which may be one of the `inputs`.
-    pub(crate) fn prepare(paths: &[PathBuf], inputs: &[PathBuf], console: &Console) -> Result<Self, Failure> {
+    pub(crate) fn prepare(
+        paths: &[PathBuf],
+        inputs: &[PathBuf],
+        intent: &Intent,
+        console: &Console,
+    ) -> Result<Self, Failure> {
         let room = ROOM + ROOM_PER_SUBJECT * inputs.len() as u64;
         let prepare = |path: &PathBuf| {
             if inputs.iter().any(|input| is_same(input, path)) {
@@ -31,6 +103,7 @@ impl Outputs {
                     path.display()
                 )));
             }
+            intent.check(path)?;
             let destination = Destination::prepare(path, room).map_err(|error| cannot_write(path, &error))?;
             if destination.is_stdout() && console.is_json() {
                 return Err(Failure::could_not_run("both the bundle and the results would go to stdout")
@@ -75,7 +148,7 @@ impl Outputs {
     /// was wanted.
     pub(crate) fn set_aside(self, bundle: &str, flaw: &Flaw) -> Delivered {
         let (mark, what) = match flaw {
-            Flaw::Unverifiable(_) => ("not-verified", "the bundle, which does not verify,"),
+            Flaw::Unverifiable(..) => ("not-verified", "the bundle, which does not verify,"),
             Flaw::Unknown { .. } | Flaw::Incomplete { .. } => ("incomplete", "the bundle as far as it goes"),
         };
         let kept = set_aside(self.folder().as_deref(), mark, bundle);

@@ -18,8 +18,8 @@ use chancery_tlog::clock::Clock;
 
 use super::arguments::{Attest, Sign, Signer};
 use super::console::Console;
-use super::output::Outputs;
-use super::{Failure, block_on, trust};
+use super::output::{Held, Intent, Outputs};
+use super::{Failure, block_on, network, trust};
 
 /// Longest identity token file that is read.
 const MAX_TOKEN_FILE: u64 = 64 * 1024;
@@ -44,7 +44,10 @@ pub(crate) fn attest(
     }
     let run = Run::prepare(&command.signer, folder, console, clock)?;
     let artifacts = hash_all(&command.files, console)?;
-    let outputs = Outputs::prepare(&targets(&command.signer, &command.files), &command.files, console)?;
+    let intent =
+        Intent { holds: Held::Statement(slsa::PROVENANCE_V1.to_owned()), force: command.signer.force };
+    let targets = targets(&command.signer, &command.files);
+    let outputs = Outputs::prepare(&targets, &command.files, &intent, console)?;
     block_on(async {
         let token = run.token().await?;
         let predicate = slsa::workflow_provenance(token.claims(), &command.server_url).map_err(|error| {
@@ -69,7 +72,8 @@ pub(crate) fn sign(
     let run = Run::prepare(&command.signer, folder, console, clock)?;
     let artifact = console.hash(&command.file, &[])?;
     let files = std::slice::from_ref(&command.file);
-    let outputs = Outputs::prepare(&targets(&command.signer, files), files, console)?;
+    let intent = Intent { holds: Held::Signature, force: command.signer.force };
+    let outputs = Outputs::prepare(&targets(&command.signer, files), files, &intent, console)?;
     block_on(async {
         let token = run.token().await?;
         let session = run.open(&token).await?;
@@ -97,7 +101,8 @@ impl<'c> Run<'c> {
         clock: &'c dyn Clock,
     ) -> Result<Self, Failure> {
         let instance = trust::pinned(folder)?;
-        let services = instance.services(clock.now()).map_err(trust::explain)?;
+        let services =
+            instance.services_for_signing(clock.now(), signer.without()).map_err(trust::explain)?;
         let token = find_token(signer)?;
         let mut endpoints = services.endpoints();
         if let Token::GitHub(actions) = &token {
@@ -122,7 +127,7 @@ impl<'c> Run<'c> {
     async fn token(&self) -> Result<IdentityToken, Failure> {
         match &self.token {
             Token::Given(token) => Ok(token.clone()),
-            Token::GitHub(actions) => actions.request(&self.guard).await.map_err(Failure::could_not_run),
+            Token::GitHub(actions) => actions.request(&self.guard).await.map_err(network::failure),
         }
     }
 
@@ -212,9 +217,8 @@ fn explain(error: SigningError) -> Failure {
         }
         _ => None,
     };
-    let failure = Failure::could_not_run(error);
     match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
+        Some(hint) => Failure::could_not_run(error).hint(hint),
+        None => network::failure(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chancery::instance::{Dialect, Instance, InstanceError};
+use chancery::instance::{Dialect, Expected, Instance, InstanceError, Without};
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::trust::{Listed, TrustedLog};
 use serde_json::{Value, json};
@@ -10,7 +10,14 @@ use url::Url;
 
 use super::arguments::Trust;
 use super::console::Console;
-use super::{Failure, block_on};
+use super::{Failure, block_on, network};
+
+/// What to do about an instance without a log.
+const NO_LOG: &str = "if the instance's log is on another host, ask its operators for trust files of both (`chancery-server \
+                      export-trust --merge`) and pin it again; if it has none by design, say `--no-log`";
+/// What to do about an instance without a source of time.
+const NO_SIGNED_TIME: &str = "ask its operators for a timestamp authority, or for trust files that name the one of another \
+                              host; if there is none by design, say `--no-signed-time`";
 
 pub(crate) fn run(
     command: &Trust,
@@ -85,14 +92,14 @@ fn show(instance: &Instance, console: &Console, now: Timestamp) -> Result<(), Fa
 
 /// The logs and timestamp authorities that `sign` and `attest` would use now.
 fn destination(instance: &Instance, now: Timestamp) -> String {
-    let services = match instance.services(now) {
+    let services = match instance.services_for_signing(now, Without::default()) {
         Ok(services) => services,
         Err(why) => return format!("nobody: {why}"),
     };
     let logs = services.logs.iter().map(|log| format!("{} ({})", log.url, log.dialect));
     let stamps = services.timestamp_authorities.iter().map(|url| format!("{url} (timestamp)"));
     let destinations: Vec<String> = stamps.chain(logs).collect();
-    if destinations.is_empty() { "no log".to_owned() } else { destinations.join(", ") }
+    destinations.join(", ")
 }
 
 /// An instance's failure with what to do about it.
@@ -108,11 +115,14 @@ pub(crate) fn explain(error: InstanceError) -> Failure {
         InstanceError::Fingerprint { .. } => {
             Some("the configuration changed, or someone stands in between; ask its operators".to_owned())
         }
+        InstanceError::NoLog(_) => Some(NO_LOG.to_owned()),
+        InstanceError::NoSignedTime => Some(NO_SIGNED_TIME.to_owned()),
+        InstanceError::Expected(Expected::Log) => Some("leave `--no-log` out".to_owned()),
+        InstanceError::Expected(Expected::SignedTime) => Some("leave `--no-signed-time` out".to_owned()),
         _ => None,
     };
-    let failure = Failure::could_not_run(error);
     match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
+        Some(hint) => Failure::could_not_run(error).hint(hint),
+        None => network::failure(error),
     }
 }

@@ -19,6 +19,8 @@ use super::trust::pinned;
 
 /// Longest key file that is read.
 const MAX_KEY_FILE: usize = 64 * 1024;
+/// The time of signing if nobody trusted says it.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 pub(crate) fn run(
     command: &Verify,
@@ -204,7 +206,7 @@ fn summary(report: &Report, console: &Console) -> Result<(), Failure> {
         ("ref", identity.and_then(|identity| identity.source_ref.clone())),
         ("commit", identity.and_then(|identity| identity.source_digest.clone())),
         ("run", identity.and_then(|identity| identity.run_invocation.clone())),
-        ("signed at", report.signed_at.clone()),
+        ("signed at", Some(report.signed_at.clone().unwrap_or_else(|| UNKNOWN.to_owned()))),
         ("statement", report.statement.as_ref().map(|statement| statement.predicate_type.clone())),
     ];
     for (name, value) in facts {

@@ -60,8 +60,10 @@ fn a_path_is_appended_without_doubled_slashes() {
 
 #[test]
 fn what_servers_say_is_fit_for_a_terminal() {
-    let answer =
-        |body: &str| Answer { status: 400, location: None, body: body.into(), after_loss: false }.explain();
+    let answer = |body: &str| {
+        let (body, request) = (body.into(), RequestId::default());
+        Answer { status: 400, location: None, body, request, after_loss: false }.explain()
+    };
     assert_eq!(answer(r#"{"code":3,"message":"no \u001b[31m"}"#), "400 no [31m");
     assert_eq!(answer("plain"), "400 plain");
     assert!(answer(&"x".repeat(10_000)).len() < 400);
@@ -92,7 +94,7 @@ async fn redirects_are_not_followed() {
             .unwrap();
     });
     let guard = Guard::new(&[(Purpose::Instance, &url)], false).unwrap();
-    assert!(matches!(guard.send(Request::get(url)).await, Err(HttpError::Redirect(_))));
+    assert!(matches!(guard.send(Request::get(url)).await, Err(HttpError::Redirect(..))));
     server.join().unwrap();
 }
 

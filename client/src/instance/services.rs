@@ -7,7 +7,7 @@ use std::fmt;
 
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::key::KeyKind;
-use chancery_tlog::trust::{Service, ServiceSelection, SigningConfig, TrustedLog};
+use chancery_tlog::trust::{Keyring, Service, ServiceSelection, SigningConfig, TrustedLog};
 use serde::Serialize;
 use url::Url;
 
@@ -62,6 +62,33 @@ impl fmt::Display for Dialect {
     }
 }
 
+/// What an instance does not have by design, as its operators say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Without {
+    /// No attestation log.
+    pub log: bool,
+    /// Neither a timestamp authority nor a log that signs the time.
+    pub signed_time: bool,
+}
+
+/// What an instance has although it is said to have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// An attestation log.
+    Log,
+    /// A trusted source of time.
+    SignedTime,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Log => "an attestation log",
+            Self::SignedTime => "a trusted source of time",
+        })
+    }
+}
+
 impl Services {
     /// What `config` says at `now`.
     pub fn choose(config: &SigningConfig, now: Timestamp) -> Result<Self, InstanceError> {
@@ -93,6 +120,35 @@ impl Services {
         let logs = self.logs.iter().map(|log| (Purpose::TransparencyLog, &log.url));
         let stamps = self.timestamp_authorities.iter().map(|url| (Purpose::TimestampAuthority, url));
         [(Purpose::CertificateAuthority, &self.authority)].into_iter().chain(stamps).chain(logs).collect()
+    }
+
+    /// Refuses services whose signatures would be worth less than they look, before anything is asked for. Both files
+    /// count: a log or an authority that is used but not trusted proves nothing, and one that is trusted is demanded by
+    /// verifiers.
+    pub(super) fn suffice(&self, trust: &Keyring, without: Without) -> Result<(), InstanceError> {
+        let demanded = !self.logs.is_empty() || !trust.logs.is_empty();
+        match (self.logs.is_empty(), trust.logs.as_slice().is_empty(), without.log) {
+            (_, _, true) if demanded => return Err(InstanceError::Expected(Expected::Log)),
+            (true, _, false) => return Err(InstanceError::NoLog("the signing configuration names none")),
+            (false, true, _) => {
+                return Err(InstanceError::NoLog("the trusted root lists none that can be used"));
+            }
+            _ => {}
+        }
+        let stamps = !self.timestamp_authorities.is_empty();
+        if stamps && trust.timestamp_authorities.as_slice().is_empty() {
+            return Err(problem(
+                "it names a timestamp authority, and the trusted root lists none that can be used",
+            ));
+        }
+        let of_v1 = |log: &LogService| log.dialect == Dialect::RekorV1;
+        let signs_time =
+            self.logs.iter().any(of_v1) && trust.logs.iter().any(|log| Dialect::of(log) == Dialect::RekorV1);
+        match (stamps || signs_time, without.signed_time) {
+            (true, true) => Err(InstanceError::Expected(Expected::SignedTime)),
+            (false, false) => Err(InstanceError::NoSignedTime),
+            _ => Ok(()),
+        }
     }
 
     /// Certificates live for minutes: whoever verifies later needs somebody to tell that it was signed in them.

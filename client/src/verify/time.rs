@@ -14,8 +14,11 @@ pub(super) struct Timed {
     pub(super) signing_time: Result<Outcome, Refusal>,
     /// The claim about the timestamps, each by itself; [`Timed::trusted_throughout`] is the whole of it.
     timestamp: Result<Outcome, Refusal>,
-    /// When to judge the certificate; `None` for keys that need no time.
+    /// When to judge the certificate; `None` for keys that need no time. It is the moment of verification where nobody
+    /// trusted says when it was signed, and then no fact about the signature.
     pub(super) at: Result<Option<Timestamp>, Refusal>,
+    /// The earliest time of signing that a trusted party signed.
+    pub(super) signed_at: Option<Timestamp>,
     /// Everything that is known of the time: what trusted parties signed, and the certificate's life.
     pub(super) known: Vec<Known>,
     /// Periods of the authorities of the timestamps.
@@ -48,16 +51,23 @@ pub(super) fn judge(case: &Case<'_>, logged: &Result<Vec<Timestamp>, Refusal>, c
         // A timestamp that does not hold refuses the bundle; the rest is still judged, by the log's word.
         (Ok(logged), _) => choose(case, logged.iter().min().copied(), stamped.iter().min().copied(), clock),
     };
-    let signed = logged.iter().flatten().chain(&stamped).copied().map(Known::At);
+    let told = || logged.iter().flatten().chain(&stamped).copied();
+    let earliest = told().min();
+    let signed = told().map(Known::At);
     let life = case.certificate().map(|it| Known::Within(it.not_before(), it.not_after()));
     let mut known: Vec<Known> = signed.chain(life).collect();
     let timestamp = stamps.map(|(outcome, _)| outcome);
     match chosen {
         Ok((outcome, at)) => {
+            // At the moment of verification the signature exists: that is known, too.
             known.extend(at.map(Known::At));
-            Timed { signing_time: Ok(outcome), timestamp, at: Ok(at), known, authorities }
+            let (signing_time, at) = (Ok(outcome), Ok(at));
+            Timed { signing_time, timestamp, at, signed_at: earliest, known, authorities }
         }
-        Err(why) => Timed { signing_time: Err(why.clone()), timestamp, at: Err(why), known, authorities },
+        Err(why) => {
+            let (signing_time, at) = (Err(why.clone()), Err(why));
+            Timed { signing_time, timestamp, at, signed_at: None, known, authorities }
+        }
     }
 }
 
@@ -81,7 +91,10 @@ fn choose(
         }
         (None, None) if case.trust.logs.is_empty() && case.trust.timestamp_authorities.is_empty() => {
             let now = clock.now();
-            let why = format!("no log or timestamp authority is trusted: judged at {now}");
+            let why = format!(
+                "no log or timestamp authority is trusted to say when; the certificate is judged at the moment of \
+                 verification, {now}"
+            );
             Ok((Outcome::NotRequired(why), Some(now)))
         }
         (None, None) => Err(nobody_tells(case)),

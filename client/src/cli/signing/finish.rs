@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::Run;
 use crate::cli::Failure;
 use crate::cli::output::{Delivered, Kept, Outputs};
+use crate::cli::verification::UNKNOWN;
 
 /// The result of a run as JSON.
 #[derive(Serialize)]
@@ -92,8 +93,10 @@ impl Run<'_> {
         if self.console.is_json() {
             return;
         }
-        if let Ok(Some(time)) = &signed.outcome {
-            self.console.say(&format!("signed at {time}"));
+        match &signed.outcome {
+            Ok(Some(time)) => self.console.say(&format!("signed at {time}")),
+            Ok(None) => self.console.say(&format!("signed at {UNKNOWN}: nobody trusted says when")),
+            Err(_) => {}
         }
         for authority in &self.services.timestamp_authorities {
             self.console.say(&format!("timestamp by {authority}"));
