@@ -1,12 +1,16 @@
 //! The pinned instance: what this machine trusts and where it signs, in one file under the configuration folder.
 //!
 //! The file keeps the served bytes and their SHA-256; it is refused if they no longer agree. An instance is
-//! replaced only when asked to, since whoever swaps it decides what verifies.
+//! replaced only when asked to, since whoever swaps it decides what verifies. One with a TUF repository is followed
+//! through every change of its trust, which its own keys sign.
 
+mod repository;
 mod services;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::files;
@@ -15,8 +19,9 @@ use chancery_tlog::trust::{ClientTrustConfig, Keyring, SigningConfig, TrustError
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use self::repository::Repository;
 pub use self::services::{Dialect, Expected, LogService, Services, Without};
-use crate::guard::{Guard, GuardError, HttpError, Purpose, Request, RequestId, join};
+use crate::guard::{Contact, Guard, GuardError, HttpError, Purpose, Request, RequestId, join};
 
 /// Where an instance serves its trust configuration.
 pub const WELL_KNOWN: &str = "/.well-known/chancery/client_trust_config.json";
@@ -73,20 +78,47 @@ pub enum InstanceError {
         request: RequestId,
     },
     /// Another one than the caller expects.
-    #[error("the instance's fingerprint is sha256:{found}, not the expected sha256:{expected}")]
-    Fingerprint {
+    #[error("the instance's identifier is sha256:{found}, not the expected sha256:{expected}")]
+    Identifier {
         /// Expected.
         expected: String,
         /// Found.
         found: String,
     },
     /// Another one is pinned.
-    #[error("another instance is pinned: {url} with fingerprint sha256:{sha256}")]
+    #[error("another instance is pinned: {url} with identifier sha256:{sha256}")]
     AlreadyPinned {
         /// Its address.
         url: String,
-        /// Its fingerprint.
+        /// Its identifier.
         sha256: String,
+    },
+    /// The same address is pinned, with trust that nothing connects with today's.
+    #[error(
+        "what {url} trusts has changed since it was pinned: its identifier was sha256:{pinned}, and is sha256:{found}"
+    )]
+    Changed {
+        /// The address.
+        url: String,
+        /// The identifier that is pinned.
+        pinned: String,
+        /// Today's.
+        found: String,
+    },
+    /// The pinned instance cannot be followed.
+    #[error("{url} is pinned by a file, so changes of what it trusts cannot be told from forgeries")]
+    Fixed {
+        /// The address.
+        url: String,
+    },
+    /// The TUF repository does not verify.
+    #[error("the instance's TUF repository is refused: {0}")]
+    Tuf(String),
+    /// Its metadata has not been renewed.
+    #[error("the instance's TUF repository has not been renewed: its {role} metadata has ended")]
+    TufEnded {
+        /// Which metadata.
+        role: String,
     },
     /// The signing config does not say where to sign.
     #[error("the instance's signing configuration: {0}")]
@@ -111,6 +143,8 @@ pub struct Instance {
     url: String,
     pinned_at: String,
     document: String,
+    /// `None` if the instance had none when it was pinned.
+    repository: Option<Repository>,
     /// What to trust.
     pub trust: Keyring,
     /// Where to sign.
@@ -125,28 +159,90 @@ struct PinnedFile {
     sha256: String,
     pinned_at: String,
     client_trust_config: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repository: Option<Repository>,
 }
 
 impl Instance {
-    /// Fetches an instance's configuration. Contacts nobody but `url`, and refuses a configuration that would later
-    /// send a signer to a public instance.
-    pub async fn fetch(url: &Url, allow_public: bool, now: Timestamp) -> Result<Self, InstanceError> {
-        let guard = Guard::new(&[(Purpose::Instance, url)], allow_public)?;
+    /// Fetches what an instance trusts. Contacts nobody but `url`, and refuses a configuration that would later send a
+    /// signer to a public instance.
+    ///
+    /// `expected` is the identifier that it must have, or the fingerprint of its configuration as it is now (hex, an optional
+    /// `sha256:` in front). An instance with a TUF repository is read through it, unless a fingerprint was expected.
+    pub async fn fetch(
+        url: &Url,
+        expected: Option<&str>,
+        allow_public: bool,
+        now: Timestamp,
+    ) -> Result<Self, InstanceError> {
+        let guard = Arc::new(Guard::new(&[(Purpose::Instance, url)], allow_public)?);
         let url = join(url, "");
-        let answer = guard.send(Request::get(join(&url, WELL_KNOWN))).await?;
+        let expected =
+            expected.map(|hex| hex.trim().to_ascii_lowercase().trim_start_matches("sha256:").to_owned());
+        let repository = Repository::find(&guard, &url).await?;
+        let known = repository.as_ref().map(Repository::id);
+        let is_named =
+            known.is_some() && expected.as_ref().is_none_or(|expected| known.as_ref() == Some(expected));
+        let instance = match repository.filter(|_| is_named) {
+            Some(repository) => Self::follow(&guard, &url, repository, &now.to_rfc3339(), now).await?,
+            None => Self::download(&guard, &url, now).await?,
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != instance.id()) {
+            return Err(InstanceError::Identifier {
+                expected,
+                found: known.unwrap_or_else(|| instance.id()),
+            });
+        }
+        instance.refuse_public(allow_public, now)?;
+        Ok(instance)
+    }
+
+    /// This instance with what it trusts now, and who was contacted to learn it.
+    pub async fn update(
+        &self,
+        allow_public: bool,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Contact>), InstanceError> {
+        let Some(repository) = self.repository.clone() else {
+            return Err(InstanceError::Fixed { url: self.url.clone() });
+        };
+        let url = Url::parse(&self.url).map_err(|error| InstanceError::Config(error.to_string()))?;
+        let guard = Arc::new(Guard::new(&[(Purpose::Instance, &url)], allow_public)?);
+        let instance = Self::follow(&guard, &url, repository, &self.pinned_at, now).await?;
+        instance.refuse_public(allow_public, now)?;
+        Ok((instance, guard.contacts()))
+    }
+
+    async fn follow(
+        guard: &Arc<Guard>,
+        url: &Url,
+        mut repository: Repository,
+        pinned_at: &str,
+        now: Timestamp,
+    ) -> Result<Self, InstanceError> {
+        let document = repository.read(guard, url, now).await?;
+        let instance = Self::parse(url.as_str().trim_end_matches('/'), document, pinned_at)?;
+        Ok(Self { repository: Some(repository), ..instance })
+    }
+
+    async fn download(guard: &Guard, url: &Url, now: Timestamp) -> Result<Self, InstanceError> {
+        let answer = guard.send(Request::get(join(url, WELL_KNOWN))).await?;
         if answer.status != 200 {
-            return Err(InstanceError::Answer { url, answer: answer.explain() });
+            return Err(InstanceError::Answer { url: url.clone(), answer: answer.explain() });
         }
         let document = String::from_utf8(answer.body)
             .map_err(|_| InstanceError::Config(format!("it is not UTF-8{}", answer.request)))?;
-        let instance = Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339());
         let request = answer.request;
-        let instance = instance.map_err(|error| InstanceError::Served { error: Box::new(error), request })?;
+        Self::parse(url.as_str().trim_end_matches('/'), document, &now.to_rfc3339())
+            .map_err(|error| InstanceError::Served { error: Box::new(error), request })
+    }
+
+    fn refuse_public(&self, allow_public: bool, now: Timestamp) -> Result<(), InstanceError> {
         // One that is good for verifying alone has no services, and nobody to send to.
-        if let Ok(services) = instance.services(now) {
+        if let Ok(services) = self.services(now) {
             Guard::new(&services.endpoints(), allow_public)?;
         }
-        Ok(instance)
+        Ok(())
     }
 
     /// Reads a client trust config.
@@ -154,7 +250,7 @@ impl Instance {
         let config = ClientTrustConfig::parse(document.as_bytes())?;
         let trust = config.trusted_root.keyring()?;
         let (url, pinned_at) = (url.to_owned(), pinned_at.to_owned());
-        Ok(Self { url, pinned_at, document, trust, signing: config.signing_config })
+        Ok(Self { url, pinned_at, document, repository: None, trust, signing: config.signing_config })
     }
 
     /// The pinned instance, if there is one.
@@ -172,23 +268,27 @@ impl Instance {
         if instance.fingerprint() != file.sha256 {
             return Err(damaged("its fingerprint does not fit its content".to_owned()));
         }
-        Ok(Some(instance))
+        Ok(Some(Self { repository: file.repository, ..instance }))
     }
 
-    /// Pins this instance. Refuses to take the place of a different one unless `replace`. Returns the file.
+    /// Pins this instance, or what it trusts now. Refuses to take the place of a different one unless `replace`. Returns the
+    /// file.
     pub fn pin(&self, folder: &Path, replace: bool) -> Result<PathBuf, InstanceError> {
         if !replace && let Some(pinned) = Self::load(folder)? {
-            if pinned.fingerprint() != self.fingerprint() || pinned.url != self.url {
-                let sha256 = pinned.fingerprint();
-                return Err(InstanceError::AlreadyPinned { url: pinned.url, sha256 });
+            let (url, pinned, found) = (pinned.url.clone(), pinned.id(), self.id());
+            if url != self.url {
+                return Err(InstanceError::AlreadyPinned { url, sha256: pinned });
             }
-            return Ok(folder.join(FILE));
+            if pinned != found {
+                return Err(InstanceError::Changed { url, pinned, found });
+            }
         }
         let file = PinnedFile {
             url: self.url.clone(),
             sha256: self.fingerprint(),
             pinned_at: self.pinned_at.clone(),
             client_trust_config: self.document.clone(),
+            repository: self.repository.clone(),
         };
         let json =
             serde_json::to_vec_pretty(&file).map_err(|error| InstanceError::Config(error.to_string()))?;
@@ -199,16 +299,31 @@ impl Instance {
         Ok(path)
     }
 
-    /// SHA-256 of the configuration as served, hex.
-    pub fn fingerprint(&self) -> String {
-        Hash::digest(self.document.as_bytes()).to_hex()
+    /// What names the instance and stays for good: SHA-256 of its first TUF root, hex. Of one without a TUF repository, that of its
+    /// configuration, which changes with what it trusts.
+    pub fn id(&self) -> String {
+        self.repository.as_ref().map_or_else(|| self.fingerprint(), Repository::id)
     }
 
-    /// Refuses any fingerprint but `expected` (hex, an optional `sha256:` in front).
-    pub fn expect_fingerprint(&self, expected: &str) -> Result<(), InstanceError> {
-        let expected = expected.trim().to_ascii_lowercase().trim_start_matches("sha256:").to_owned();
-        let found = self.fingerprint();
-        if expected == found { Ok(()) } else { Err(InstanceError::Fingerprint { expected, found }) }
+    /// Whether changes of what it trusts are followed.
+    pub const fn is_followed(&self) -> bool {
+        self.repository.is_some()
+    }
+
+    /// When its TUF repository was read last.
+    pub fn checked_at(&self) -> Option<Timestamp> {
+        self.repository.as_ref().and_then(Repository::checked_at)
+    }
+
+    /// Whether its TUF repository should be read again: it was not within `period` before `now`.
+    pub fn is_due(&self, period: Duration, now: Timestamp) -> bool {
+        let fresh = |checked: Timestamp| checked <= now && now < checked.plus(period);
+        self.is_followed() && !self.checked_at().is_some_and(fresh)
+    }
+
+    /// SHA-256 of the configuration, hex.
+    fn fingerprint(&self) -> String {
+        Hash::digest(self.document.as_bytes()).to_hex()
     }
 
     /// Where it was fetched from.

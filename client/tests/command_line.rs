@@ -381,8 +381,12 @@ fn trust_add_pins_once_and_shows_the_fingerprint() {
     let (desk, first, second) = (Desk::new(), Services::start(), Services::start());
     let added = desk.run(&["trust", "add", &first.url]);
     assert_said(&added, 0, &["first use", "pinned in"]);
-    assert!(added.stdout.contains("fingerprint        sha256:"));
-    assert!(added.stdout.contains("transparency logs  https://log.example (Rekor v1)"), "{}", added.stdout);
+    assert!(added.stdout.contains("identifier         sha256:"));
+    assert!(
+        added.stdout.contains("transparency log   https://log.example (Rekor v1), key "),
+        "{}",
+        added.stdout
+    );
     assert!(
         added.stdout.contains(&format!("signatures go to   {}/ (Rekor v1)", first.url)),
         "{}",
@@ -390,11 +394,7 @@ fn trust_add_pins_once_and_shows_the_fingerprint() {
     );
     assert_eq!(desk.run(&["trust", "show"]).stdout, added.stdout);
     assert_said(&desk.run(&["trust", "add", &second.url]), 2, &["another instance is pinned", "--replace"]);
-    assert_said(
-        &desk.run(&["trust", "add", &second.url, "--replace", "--sha256", "00"]),
-        2,
-        &["fingerprint"],
-    );
+    assert_said(&desk.run(&["trust", "add", &second.url, "--replace", "--sha256", "00"]), 2, &["identifier"]);
     assert_eq!(desk.run(&["trust", "show"]).stdout, added.stdout);
     assert_said(&desk.run(&["trust", "add", &second.url, "--replace"]), 0, &[]);
     assert_said(&desk.run(&["trust", "add", "http://chancery.example"]), 2, &["plain http", "https"]);
@@ -407,8 +407,9 @@ fn trust_show_names_dialects_and_timestamp_authorities() {
     desk.pin(services.client_trust_config());
     let shown = desk.run(&["trust", "show"]).stdout;
     for line in [
-        "transparency logs  https://log.example (Rekor v1), https://log.example:8443 (Rekor v2)\n".to_owned(),
-        "timestamps by      https://tsa.example/api/v1/timestamp\n".to_owned(),
+        "transparency log   https://log.example (Rekor v1), key ".to_owned(),
+        "transparency log   https://log.example:8443 (Rekor v2), key ".to_owned(),
+        "timestamps by      ".to_owned(),
         format!("signatures go to   {0}/api/v1/timestamp (timestamp), {0}/ (Rekor v2)\n", services.url),
     ] {
         assert!(shown.contains(&line), "`{line}` is not in: {shown}");

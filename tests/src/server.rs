@@ -68,6 +68,14 @@ impl Server {
         program::run(Self::command(&[subcommand])?.arg(&self.folder))
     }
 
+    /// Signs the trust files for TUF clients, as the ceremony after every change of them; trust that is taken back
+    /// included.
+    pub fn sign_tuf(&self) -> Result<()> {
+        let mut sign = Self::command(&["tuf", "sign"])?;
+        program::run(sign.arg(&self.folder).args(["--untrusted", "the test says so"]))?.success()?;
+        Ok(())
+    }
+
     /// Replaces passages of `chancery.toml`, each of which must be there.
     pub fn configure(&self, edits: &[(&str, &str)]) -> Result<()> {
         let file = self.folder.join("chancery.toml");
@@ -212,6 +220,16 @@ impl Server {
             ensure!(started.elapsed() < PATIENCE, "no line about {path} after {PATIENCE:?}:\n{written}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until it has written `words`, without a request.
+    pub async fn says(&self, words: &str) -> Result<()> {
+        let started = Instant::now();
+        while !self.written()?.contains(words) {
+            ensure!(started.elapsed() < PATIENCE, "it does not say `{words}`:\n{}", self.written()?);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// What is in its file now; the last lines may be missing.

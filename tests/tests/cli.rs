@@ -167,9 +167,12 @@ fn serve(body: String) -> Result<String> {
     let url = format!("http://{}", listener.local_addr()?);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 4096]);
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or_default();
+            // It has no TUF repository.
+            let status = if request[..length].starts_with(b"GET /tuf/") { "404 Not Found" } else { "200 OK" };
             let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}",
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}",
                 body.len()
             );
             let _ = stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{body}").as_bytes());

@@ -210,18 +210,22 @@ fn chancery<S: AsRef<OsStr>>(instance: &Instance, home: &str, arguments: &[S]) -
     program::run(command.envs(instance.issuer.job_environment()).args(arguments))
 }
 
-/// An HTTP server on loopback that gives everybody the same answer.
+/// An HTTP server on loopback that has no TUF repository and otherwise gives everybody the same answer.
 async fn answering(answer: String) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = stream.read(&mut [0; 4096]).await;
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or_default();
+            let answer = if request[..length].starts_with(b"GET /tuf/") { NOT_FOUND } else { &answer };
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
     Ok(url)
 }
+
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 fn document(body: &str) -> String {
     format!(

@@ -30,7 +30,9 @@ impl Pasted {
         let path = home.join("programs");
         std::fs::create_dir_all(&path)?;
         for (name, peer) in programs {
-            symlink(peers::program(peer)?, path.join(name))?;
+            if !path.join(name).exists() {
+                symlink(peers::program(peer)?, path.join(name))?;
+            }
         }
         Ok(Self { script, home, programs: path, folder })
     }
@@ -165,6 +167,70 @@ async fn gitsign() -> Result<()> {
         pasted.run(&["verify"], &[("IDENTITY", &identity)])?.failure(&[])?;
         pasted.run(&["verify"], &[("IDENTITY", &identity), ("COMMIT", "HEAD~1")])?.success()?;
     }
+    Ok(())
+}
+
+/// Replaces the CA's chain, the Rekor v1 log and the issuance log, tells TUF clients, and starts again.
+async fn replace_all(instance: &mut Instance) -> Result<()> {
+    instance.server.stop().await?;
+    for arguments in [
+        &["replace-chain", "ca"][..],
+        &["add-log", "rekor-v1", "--replaces", "rekor-v1"],
+        &["add-log", "ct", "--replaces", "ct", "--name", "ct-2"],
+    ] {
+        let mut change = Server::command(&arguments[..1])?;
+        program::run(change.arg(instance.server.folder()).args(&arguments[1..]))?.success()?;
+    }
+    instance.server.sign_tuf()?;
+    instance.server.start().await
+}
+
+/// Clients that take one key of a kind from a file verify what was signed before all keys were replaced, and after.
+#[tokio::test]
+async fn recipes_after_a_rotation_verify_old_and_new() -> Result<()> {
+    let mut instance = Instance::start_with(Rekor::V1).await?;
+    let token = instance.issuer.token().await?;
+    let identity = token.identity();
+    let cosign2 = |instance: &Instance| Pasted::new(instance, "cosign2", &[("cosign", "cosign2")]);
+    let gitsign = |instance: &Instance| {
+        Pasted::new(instance, "gitsign", &[("gitsign", "gitsign"), ("cosign", "cosign2")])
+    };
+    let (old, new) = (instance.file("old", "an artifact")?, instance.file("new", "another artifact")?);
+    cosign2(&instance)?.sign_and_verify(&token, &old, ".cosign.bundle")?;
+    let commit = |pasted: &Pasted, message: &str| {
+        let mut git = pasted.command("git");
+        git.args([
+            "-c",
+            "user.email=o@example.com",
+            "-c",
+            "user.name=O",
+            "commit",
+            "--quiet",
+            "--allow-empty",
+        ]);
+        program::run(git.args(["--message", message]).env("SIGSTORE_ID_TOKEN", token.as_str()))?.success()
+    };
+    let pasted = gitsign(&instance)?;
+    program::run(pasted.command("git").args(["init", "--quiet", "."]))?.success()?;
+    pasted.run(&[], &[])?.success()?;
+    commit(&pasted, "old")?;
+    pasted.run(&["verify"], &[("IDENTITY", &identity)])?.success()?;
+
+    replace_all(&mut instance).await?;
+    // On the same machines, at the same places.
+    let pasted = cosign2(&instance)?;
+    pasted.run(&["verify"], &[("FILE", &old.display().to_string()), ("IDENTITY", &identity)])?.success()?;
+    pasted.sign_and_verify(&token, &new, ".cosign.bundle")?;
+    pasted.refuses_another_artifact(&token, &new, ".cosign.bundle")?;
+
+    let pasted = gitsign(&instance)?;
+    pasted.run(&[], &[])?.success()?;
+    commit(&pasted, "new")?;
+    for commit in ["HEAD", "HEAD~1"] {
+        pasted.run(&["verify"], &[("IDENTITY", &identity), ("COMMIT", commit)])?.success()?;
+    }
+    let other = format!("{identity}-dev");
+    pasted.run(&["verify"], &[("IDENTITY", &other)])?.failure(&[])?;
     Ok(())
 }
 

@@ -10,10 +10,10 @@ use chancery_tlog::clock::{Clock as _, SystemClock, Timestamp};
 use chancery_tlog::note::Note;
 use serde_json::Value;
 
-/// Runs a subcommand on the instance's folder and demands that it does its work.
+/// Runs a subcommand on the instance's folder, demands that it does its work, and tells TUF clients.
 fn change(server: &Server, subcommand: &str, arguments: &[&str]) -> Result<()> {
     changed(server, subcommand, arguments)?.success()?;
-    Ok(())
+    server.sign_tuf()
 }
 
 fn changed(server: &Server, subcommand: &str, arguments: &[&str]) -> Result<program::Outcome> {

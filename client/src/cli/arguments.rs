@@ -95,16 +95,19 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {
-    /// Fetch an instance's trust configuration and pin it
+    /// Fetch what an instance trusts and pin it
     ///
-    /// Compare the fingerprint that is shown with the one that the instance's operators publish, or give it with
-    /// `--sha256`: whoever swaps this file decides what verifies. If the instance's TLS certificate is issued inside of
-    /// your company, name that authority's PEM file in SSL_CERT_FILE, for `sign` and `attest` too. The system's authorities
-    /// are not used then, unless SSL_CERT_DIR names their folder, such as /etc/ssl/certs
+    /// Compare the identifier that is shown with the one that the instance's operators publish, or give it with
+    /// `--sha256`: whoever stands in between decides what verifies. It is the SHA-256 of the instance's first TUF root and
+    /// stays the same for good; what is trusted later is signed by the keys in it, and followed by `trust update`. If the
+    /// instance's TLS certificate is issued inside of your company, name that authority's PEM file in SSL_CERT_FILE, for
+    /// `sign` and `attest` too. The system's authorities are not used then, unless SSL_CERT_DIR names their folder, such as
+    /// /etc/ssl/certs
     Add {
         /// Address of the instance, such as https://chancery.example.com
         url: Url,
-        /// Fingerprint that the configuration must have
+        /// Identifier that the instance must have, or the SHA-256 of its client_trust_config.json as it is now (then later
+        /// changes are not followed)
         #[arg(long, value_name = "HEX")]
         sha256: Option<String>,
         /// Replace another instance that is already pinned
@@ -114,7 +117,16 @@ pub(crate) enum Trust {
         #[arg(long)]
         allow_public_instance: bool,
     },
-    /// Show the pinned instance: whom it trusts, and where signatures go
+    /// Ask the pinned instance what it trusts now
+    ///
+    /// New keys, chains and logs, and ends of old ones, are taken from its TUF repository. `attest` and `sign` do this by
+    /// themselves, at most once in ten minutes; `verify` never does, since it needs no network
+    Update {
+        /// Ask the instance even if it is a public one
+        #[arg(long)]
+        allow_public_instance: bool,
+    },
+    /// Show the pinned instance: whom it trusts and until when, and where signatures go
     Show,
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chancery::artifact::Artifact;
-use chancery::guard::{Guard, GuardError, Purpose};
+use chancery::guard::{Contact, Guard, GuardError, Purpose};
 use chancery::identity_token::{GitHubActions, IdentityToken, TokenError};
 use chancery::instance::{Instance, Services};
 use chancery::sign::{Session, SigningError};
@@ -85,6 +85,8 @@ pub(crate) fn sign(
 /// One signing run: whom it may talk to is settled.
 struct Run<'c> {
     instance: Instance,
+    /// Who was asked what the instance trusts now.
+    asked: Vec<Contact>,
     services: Services,
     guard: Guard,
     token: Token,
@@ -93,14 +95,15 @@ struct Run<'c> {
 }
 
 impl<'c> Run<'c> {
-    /// Resolves every endpoint and asks the guard; contacts nobody.
+    /// Resolves every endpoint and asks the guard. Contacts nobody but the pinned instance, for changes of what it
+    /// trusts.
     fn prepare(
         signer: &Signer,
         folder: &Path,
         console: &'c Console,
         clock: &'c dyn Clock,
     ) -> Result<Self, Failure> {
-        let instance = trust::pinned(folder)?;
+        let (instance, asked) = trust::current(folder, signer.allow_public_instance, console, clock)?;
         let services =
             instance.services_for_signing(clock.now(), signer.without()).map_err(trust::explain)?;
         let token = find_token(signer)?;
@@ -116,12 +119,27 @@ impl<'c> Run<'c> {
                 None => failure,
             }
         })?;
-        console.say(&format!("instance {} (sha256:{})", instance.url(), instance.fingerprint()));
+        console.say(&format!("instance {} (sha256:{})", instance.url(), instance.id()));
         for contact in guard.contacts() {
             let purposes: Vec<String> = contact.purposes.iter().map(Purpose::to_string).collect();
             console.say(&format!("contacts {} ({})", contact.host, purposes.join(", ")));
         }
-        Ok(Self { instance, services, guard, token, console, clock })
+        Ok(Self { instance, asked, services, guard, token, console, clock })
+    }
+
+    /// Everybody who was contacted, one entry a host.
+    fn contacts(&self) -> Vec<Contact> {
+        let mut contacts = self.asked.clone();
+        for later in self.guard.contacts() {
+            match contacts.iter_mut().find(|contact| contact.host == later.host) {
+                Some(contact) => {
+                    contact.purposes.extend(later.purposes);
+                    contact.requests += later.requests;
+                }
+                None => contacts.push(later),
+            }
+        }
+        contacts
     }
 
     async fn token(&self) -> Result<IdentityToken, Failure> {

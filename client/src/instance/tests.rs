@@ -50,16 +50,6 @@ fn a_changed_file_is_refused() {
     assert!(matches!(Instance::load(folder.path()), Err(InstanceError::Damaged { .. })));
 }
 
-#[test]
-fn fingerprints_are_compared_in_both_spellings() {
-    let instance = instance("https://a.example");
-    let sha256 = instance.fingerprint();
-    assert!(instance.expect_fingerprint(&sha256).is_ok());
-    assert!(instance.expect_fingerprint(&format!("sha256:{}", sha256.to_uppercase())).is_ok());
-    assert!(instance.expect_fingerprint("00").is_err());
-    assert!(instance.expect_fingerprint("").is_err());
-}
-
 /// An instance with one CA, these logs and these timestamp authorities.
 fn services(logs: &Value, stamps: &Value, selector: &Value) -> Result<Services, InstanceError> {
     let mut document: Value = serde_json::from_str(&document(

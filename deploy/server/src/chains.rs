@@ -243,11 +243,11 @@ fn consequences(role: Role, arguments: &ReplaceChainArguments) -> String {
     format!(
         "\nwhat changes for clients:\n  \
          chancery, cosign 3, sigstore-go, sigstore-python, sigstore-js with TUF: nothing, once `tuf sign` is done and \
-         they have looked for news\n  \
+         they have asked for changes\n  \
          files that were handed out (trusted_root.json, PEM files): hand out those of trust/ again, or {what} of the new \
          chain {root}are refused\n  \
-         policy-controller, Kyverno, cosign 2, gitsign: apply `export-trust --for CLIENT` again. It names the \
-         chain in service only: keep what you had beside it, under another name, for what was signed before"
+         policy-controller, Kyverno, cosign 2, gitsign: apply `export-trust --for CLIENT` again: it names the \
+         old chains too, so what was signed before is still accepted"
     )
 }
 

@@ -13,7 +13,7 @@ use crate::chains::is_root_key;
 use crate::config::{Config, EndedConfig};
 use crate::memory::Memory;
 use crate::roles::{Instance, LogRole, OtherChains, Speaks};
-use crate::{backup, expiry, output, trust};
+use crate::{backup, expiry, output, trust, tuf};
 
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
@@ -223,6 +223,14 @@ fn check_others(role: &str, chains: &OtherChains, findings: &mut Findings) {
 
 fn check_tuf(instance: &Instance, clock: &dyn Clock, findings: &mut Findings) -> anyhow::Result<()> {
     let Some(role) = &instance.tuf else { return Ok(()) };
+    let url = &instance.config.url;
+    match tuf::identifier(&instance.config.dir) {
+        Ok(Some(id)) => findings.good(format!("clients pin it with: chancery trust add {url} --sha256 {id}")),
+        Ok(None) => findings.warning(
+            "tuf/1.root.json is missing, and its SHA-256 is what clients pin the instance by: restore it from a copy",
+        ),
+        Err(error) => findings.problem(error.to_string()),
+    }
     match role.inspect(&trust::documents(&instance.identity()?), clock.now()) {
         Ok(found) => {
             findings.good(found.summary);

@@ -210,10 +210,10 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
     make(&arguments, &url, &issuers, &text, passphrase.as_ref(), clock)
         .await
         .with_context(|| format!("{} is incomplete: remove it before the next attempt", dir.display()))?;
-    let fingerprint = fingerprint(dir)?;
+    let id = identifier(dir)?;
     talk(&format!(
         "made an instance for {url} in {dir}\n\
-         clients pin it with: chancery trust add {url} --sha256 {fingerprint}\n\n\
+         clients pin it with: chancery trust add {url} --sha256 {id}\n\n\
          next:\n  \
          move {dir}/{ROOT_KEY}, {dir}/{TSA_ROOT_KEY} and {dir}/{TUF_KEY} offline, together with a copy of\n  \
          {dir}/trust: they are needed only to replace the certificates of the CA and the timestamp authority and to\n  \
@@ -295,8 +295,11 @@ async fn make(
     write(&dir.join(config::FILE), text)
 }
 
-/// SHA-256 of the file that `chancery trust add` fetches.
-fn fingerprint(dir: &Path) -> anyhow::Result<Hash> {
+/// What clients pin: SHA-256 of the first TUF root, or without a repository that of the file that `chancery trust add` fetches.
+fn identifier(dir: &Path) -> anyhow::Result<Hash> {
+    if let Some(id) = tuf::identifier(dir)? {
+        return Ok(id);
+    }
     let path = dir.join("trust").join(trust::CLIENT_TRUST_CONFIG);
     Ok(Hash::digest(&std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?))
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, SignError, Signer};
+use chancery_tlog::merkle::Hash;
 use chancery_tlog::serve::key_file::{self, KeyFileError, Protection};
 
 pub(crate) use self::publish::Publisher;
@@ -45,6 +46,8 @@ pub(crate) const ONLINE_KEY: &str = "keys/tuf.key";
 /// The newest root under this name is what clients pin.
 pub(crate) const ROOT_DOCUMENT: &str = "tuf-root.json";
 
+/// The file that names the instance.
+const FIRST_ROOT: &str = "1.root.json";
 /// For how long the offline key's signatures hold. A client that is kept from newer metadata trusts what it has for
 /// at most this long.
 const OFFLINE_LIFE: Duration = Duration::from_hours(2 * 365 * 24);
@@ -174,6 +177,12 @@ impl TufRole {
         warnings.extend(self.untold(current)?);
         Ok(Inspection { summary: trusted.summary(), warnings })
     }
+}
+
+/// What clients pin the instance in `dir` by: SHA-256 of its first root, which stays the same for good. `None` if it has no
+/// repository.
+pub(crate) fn identifier(dir: &Path) -> Result<Option<Hash>, TufError> {
+    Ok(Folder::of(dir).read(FIRST_ROOT)?.map(|root| Hash::digest(&root)))
 }
 
 /// What [`TufRole::inspect`] found.

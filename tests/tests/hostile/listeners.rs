@@ -26,13 +26,7 @@ async fn a_second_address_shares_the_limits_of_the_first() -> Result<()> {
     instance.server.start().await?;
     let second = format!("http://{second}");
     // The server is ready before it has announced its addresses.
-    let announced = async {
-        while !instance.server.output().await?.contains(&format!(" and {second}\n")) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok::<_, anyhow::Error>(())
-    };
-    tokio::time::timeout(Duration::from_secs(20), announced).await.context("it is not announced")??;
+    instance.server.says(&format!(" and {second}\n")).await?;
     for (at, url) in [instance.server.url(), &second, &second, instance.server.url()].into_iter().enumerate()
     {
         let answer = RawClient::new(url)?.ask("GET", "/checkpoint", &[], "").await?;

@@ -49,6 +49,7 @@ impl Signed {
         self.instance.server.stop().await?;
         let mut command = Server::command(&["end-log"])?;
         program::run(command.arg(self.instance.server.folder()).arg(log).args(arguments))?.success()?;
+        self.instance.server.sign_tuf()?;
         self.instance.server.start().await
     }
 }

@@ -146,7 +146,7 @@ impl Run<'_> {
             },
             bundle: is_nowhere.then(|| serde_json::from_str(bundle).unwrap_or_default()),
             identity: session.identity(),
-            instance: InstanceName { url: self.instance.url(), sha256: self.instance.fingerprint() },
+            instance: InstanceName { url: self.instance.url(), sha256: self.instance.id() },
             signed_at: signed.outcome.as_ref().ok().and_then(Option::as_deref),
             timestamp_authorities: self.services.timestamp_authorities.iter().map(url::Url::as_str).collect(),
             log_entries: self
@@ -154,7 +154,7 @@ impl Run<'_> {
                 .map(|(log, entry)| Logged::new(log, Some(entry.index)))
                 .collect(),
             possibly_logged: possibly(signed),
-            contacted: self.guard.contacts(),
+            contacted: self.contacts(),
         };
         if !is_nowhere {
             return self.console.json(&document);

@@ -105,7 +105,7 @@ impl Place {
 
     fn has_host(&self, host: &str) -> bool {
         let host = normal_host(host.rsplit('+').next().unwrap_or_default());
-        let mut host = host.as_ref();
+        let mut host: &str = host.as_ref();
         loop {
             let alias = ALIASES.iter().find(|(alias, _)| *alias == host).map(|(_, host)| *host);
             if host == self.host || alias == Some(self.host.as_str()) {

@@ -1,14 +1,15 @@
 //! What a client needs, as the operator pastes it: a shell script that signs and verifies, or Kubernetes resources.
 //!
 //! Invariant: a recipe names this instance and no other, and holds no key that its client cannot use. It is whole: who
-//! has it and the files beside it needs nothing else of the instance.
+//! has it and the files beside it needs nothing else of the instance. It lets the client verify everything that the instance
+//! was ever trusted for.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chancery_tlog::certificate::Certificate;
+mod trusted;
+
+use chancery_tlog::trust::{Keyring, TrustError};
 use clap::ValueEnum;
 
-use crate::trust::{Document, Identity};
+use crate::trust::{Document, Identity, trusted_root};
 
 /// Whose tokens the recipes speak of if the instance has no issuer of one address.
 const USUAL_ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -49,6 +50,18 @@ pub(crate) enum RecipeError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The client takes one key of a kind from a file, and there are more.
+    #[error(
+        "{client} takes one key of a kind from a file, and keys were replaced: add `[tuf]` to chancery.toml, see \
+         deploy/docs/tuf.md"
+    )]
+    Keys {
+        /// The client's name on the command line.
+        client: String,
+    },
+    /// The trusted root cannot be read back.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// rekor-monitor compares the log's origin with its address.
     #[error(
         "rekor-monitor wants a Rekor v2 log whose address is its origin, `https://{origin}` without a port; this is {url}"
@@ -134,10 +147,49 @@ pub(crate) fn recipe<'d>(
     if client == Client::RekorMonitor {
         check_watchable(identity)?;
     }
-    let files = plan.files.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
-    let shell = plan.template.starts_with("#!");
-    let text = fill(plan.template, |place| value(place, shell, identity, documents, folder));
-    Ok(Recipe { text, files })
+    let mut files: Vec<_> = plan.files.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
+    let trust = trusted_root(identity).keyring()?;
+    if client == Client::Cosign2 && trusted::has_past(&trust) {
+        files.push(find("tuf-root.json").map_err(|_| RecipeError::Keys { client: client.name() })?);
+    }
+    let filling = Filling { shell: plan.template.starts_with("#!"), identity, trust, folder };
+    Ok(Recipe { text: filling.fill(plan.template), files })
+}
+
+/// What the places of a template are filled with.
+struct Filling<'d> {
+    shell: bool,
+    identity: &'d Identity<'d>,
+    trust: Keyring,
+    folder: &'d str,
+}
+
+impl Filling<'_> {
+    /// The template with a block `@each LIST@ … @end@` for each element of a list, and every place filled.
+    fn fill(&self, template: &str) -> String {
+        let (mut text, mut rest) = (String::new(), template);
+        while let Some((name, before, block, after)) = block(rest) {
+            text.push_str(&fill(before, |place| self.value(place)));
+            for element in trusted::list(name, &self.trust, self.identity.url.host()) {
+                let of_element = |place: &str| {
+                    element.iter().find(|(name, _)| *name == place).map(|(_, value)| value.trim_end())
+                };
+                text.push_str(&fill(block, |place| {
+                    of_element(place).map(str::to_owned).or_else(|| self.value(place))
+                }));
+            }
+            rest = after;
+        }
+        text + &fill(rest, |place| self.value(place))
+    }
+}
+
+/// The first block of a template: the name of its list, what is before it, its lines, and what is behind it.
+fn block(template: &str) -> Option<(&str, &str, &str, &str)> {
+    let (before, block) = template.split_once("@each ")?;
+    let (name, block) = block.split_once("@\n")?;
+    let (block, after) = block.split_once("@end@\n")?;
+    Some((name, before, block, after))
 }
 
 fn missing(client: Client, document: &str) -> RecipeError {
@@ -166,44 +218,45 @@ fn check_watchable(identity: &Identity<'_>) -> Result<(), RecipeError> {
     }
 }
 
-/// What stands at a place of a template.
-fn value(
-    place: &str,
-    shell: bool,
-    identity: &Identity<'_>,
-    documents: &[Document],
-    folder: &str,
-) -> Option<String> {
-    let url = identity.url.as_str();
-    let text_of = |name: &str| {
-        documents.iter().find(|document| document.name == name).map(|document| document.text.as_str())
-    };
-    let login = |flag: &str| {
-        identity.logins.first().map(|login| format!("{flag}{}", word(login))).unwrap_or_default()
-    };
-    let stamped = identity.timestamp.is_some();
-    let anchor =
-        || identity.ca.and_then(|ca| ca.chain.last()).map(Certificate::subject_o_cn).unwrap_or_default();
-    Some(match place {
-        "url" if shell => word(url),
-        "url" => url.to_owned(),
-        "ct_url" => identity.ct.as_ref().map(|log| log.base_url.clone())?,
-        "trust" => word(folder),
-        "issuer" if shell => word(identity.issuers.first().unwrap_or(&USUAL_ISSUER)),
-        "issuer" => quoted(identity.issuers.first().unwrap_or(&USUAL_ISSUER)),
-        // policy-controller refuses empty names.
-        "organization" => quoted(anchor().0.as_deref().unwrap_or(identity.url.host())),
-        "common_name" => quoted(anchor().1.as_deref().unwrap_or(identity.url.host())),
-        "go_tsa" => if stamped { " -tsa" } else { "" }.to_owned(),
-        "js_tsa" if stamped => format!(" --tsa-server-url {}", word(url)),
-        "js_tsa" => String::new(),
-        "cosign_login" => login(" --oidc-issuer "),
-        "gitsign_login" => login("\ngit config gitsign.issuer "),
-        name => match name.strip_prefix("base64 ") {
-            Some(name) => STANDARD.encode(text_of(name)?),
-            None => text_of(name)?.trim_end().to_owned(),
-        },
-    })
+impl Filling<'_> {
+    /// What stands at a place of a template.
+    fn value(&self, place: &str) -> Option<String> {
+        let (identity, url) = (self.identity, self.identity.url.as_str());
+        let login = |flag: &str| {
+            identity.logins.first().map(|login| format!("{flag}{}", word(login))).unwrap_or_default()
+        };
+        let stamped = identity.timestamp.is_some();
+        let issuer = identity.issuers.first().unwrap_or(&USUAL_ISSUER);
+        let by_past = |with: &str, without: &str| {
+            let template = if trusted::has_past(&self.trust) { with } else { without };
+            self.fill(template).trim_end().to_owned()
+        };
+        Some(match place {
+            "url" if self.shell => word(url),
+            "url" => url.to_owned(),
+            "trust" => word(self.folder),
+            "issuer" if self.shell => word(issuer),
+            "issuer" => quoted(issuer),
+            "roots" => trusted::roots(&self.trust),
+            "attestors" => trusted::attestors(&self.trust),
+            "cosign2_trust" => {
+                by_past(include_str!("recipes/cosign2-tuf.sh"), include_str!("recipes/cosign2-files.sh"))
+            }
+            "gitsign_trust" => {
+                by_past(include_str!("recipes/gitsign-tuf.sh"), include_str!("recipes/gitsign-files.sh"))
+            }
+            "gitsign_initialize" => by_past(
+                "\nTUF_ROOT=\"$TRUST/tuf\" cosign initialize --mirror @url@/tuf --root \"$TRUST/tuf-root.json\"",
+                "",
+            ),
+            "go_tsa" => if stamped { " -tsa" } else { "" }.to_owned(),
+            "js_tsa" if stamped => format!(" --tsa-server-url {}", word(url)),
+            "js_tsa" => String::new(),
+            "cosign_login" => login(" --oidc-issuer "),
+            "gitsign_login" => login("\ngit config gitsign.issuer "),
+            _ => return None,
+        })
+    }
 }
 
 /// Puts values in at `@place@`. Of a value with several lines, all lines begin where that of its place does.

@@ -1,6 +1,9 @@
 //! Every recipe, read as its client reads it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chancery_ca::timestamp::make_timestamp_authority;
+use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock as _, FixedClock, Timestamp};
 use chancery_tlog::key::{KeyKind, PublicKey, Signer, SoftwareSigner};
 use serde::Deserialize as _;
@@ -81,6 +84,10 @@ impl World {
 
 fn in_service(chain: &[Certificate]) -> ChainIdentity<'_> {
     ChainIdentity { chain, since: NOW, until: None, past: None }
+}
+
+fn of_the_past(log: LogIdentity<'_>, since: Timestamp, until: Timestamp) -> LogIdentity<'_> {
+    LogIdentity { since, until: Some(until), past: Some(("rekor-v1", "old")), ..log }
 }
 
 fn https() -> World {
@@ -183,6 +190,94 @@ fn kyverno_gets_inline_ecdsa_keys_in_both_kinds_of_policy() {
         assert_eq!(Certificate::chain_from_pem(at(policy, &path)).unwrap(), world.ca, "{path}");
     }
     assert_eq!(at(&cluster, &format!("{entry}/rekor/url")), "https://sigstore.example.com");
+}
+
+/// After a replacement of everything: what every client is given names all that was ever trusted.
+#[test]
+fn recipes_after_a_rotation_hold_every_chain_and_key() {
+    let (world, before) = (https(), https());
+    let mut identity = world.identity(true, true);
+    let then = Timestamp::from_seconds(1_780_000_000);
+    let past = |log| of_the_past(log, then, NOW);
+    let old = before.identity(true, true);
+    identity.other_ca =
+        vec![ChainIdentity { since: then, until: Some(NOW), past: Some("old"), ..in_service(&before.ca) }];
+    identity.past_ct = old.ct.into_iter().map(past).collect();
+    identity.past_rekor = old.rekor_v1.into_iter().chain(old.rekor_v2).map(past).collect();
+    let mut documents = trust::documents(&identity);
+    let error = recipe(Client::Cosign2, &identity, &documents, "/srv").unwrap_err();
+    assert!(matches!(error, RecipeError::Keys { .. }), "{error}");
+    documents.push(Document {
+        name: "tuf-root.json".into(),
+        media_type: "application/json",
+        text: "{}".to_owned(),
+    });
+    let text = |client| recipe(client, &identity, &documents, "/srv").unwrap().text;
+
+    let root = &resources(&text(Client::PolicyController))[0];
+    let keys = root.get("spec").and_then(|spec| spec.get("sigstoreKeys")).unwrap();
+    let decode = |path: &str| String::from_utf8(STANDARD.decode(at(keys, path)).unwrap()).unwrap();
+    for (list, worlds) in [("ctLogs", 0), ("tLogs", 1)] {
+        assert_eq!(keys.get(list).and_then(Value::as_sequence).map(Vec::len), Some(2), "{list}");
+        for (at, world) in [&world, &before].into_iter().enumerate() {
+            let key = PublicKey::from_pem(&decode(&format!("{list}/{at}/publicKey"))).unwrap();
+            assert_eq!(&key, world.keys[worlds].public_key(), "{list}/{at}");
+        }
+    }
+    for (at, world) in [&world, &before].into_iter().enumerate() {
+        let chain = Certificate::chain_from_pem(&decode(&format!("certificateAuthorities/{at}/certChain")));
+        assert_eq!(chain.unwrap(), world.ca);
+    }
+
+    // The old log of each kind and the new one met for an instant only, so every pair is there.
+    let [validating, cluster] = resources(&text(Client::Kyverno)).try_into().unwrap();
+    let attestors = validating["spec"]["attestors"].as_sequence().unwrap();
+    let names: Vec<&str> = attestors.iter().map(|attestor| at(attestor, "name")).collect();
+    assert_eq!(names, ["chancery", "chancery2", "chancery3", "chancery4"]);
+    let all = "[attestors.chancery, attestors.chancery2, attestors.chancery3, attestors.chancery4]";
+    assert!(at(&validating, "spec/validations/0/expression").contains(all));
+    let cluster = &cluster["spec"]["rules"][0]["verifyImages"][0]["attestors"][0];
+    assert_eq!(cluster["count"], 1);
+    let entries = cluster["entries"].as_sequence().unwrap();
+    for (keyless, rekor, ct) in
+        entries.iter().map(|entry| (&entry["keyless"], "rekor/pubkey", "ctlog/pubkey")).chain(
+            attestors.iter().map(|attestor| (&attestor["cosign"], "ctlog/rekorPubKey", "ctlog/ctLogPubKey")),
+        )
+    {
+        PublicKey::from_pem(at(keyless, rekor)).unwrap();
+        PublicKey::from_pem(at(keyless, ct)).unwrap();
+    }
+    let roots = Certificate::chain_from_pem(at(&entries[3]["keyless"], "roots")).unwrap();
+    assert_eq!(roots, [&world.ca[..], &before.ca].concat());
+    assert_eq!(
+        at(&entries[3]["keyless"], "rekor/pubkey").trim(),
+        before.keys[1].public_key().to_pem().trim()
+    );
+
+    for (client, words) in [
+        (Client::Cosign2, &["cosign initialize --mirror https://sigstore.example.com/tuf"][..]),
+        (Client::Gitsign, &["cosign initialize", "export TUF_ROOT=\"$here/tuf\""]),
+    ] {
+        let text = text(client);
+        for words in words {
+            assert!(text.contains(words), "{client:?}: {text}");
+        }
+        assert!(!text.contains("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE="), "{client:?}: {text}");
+    }
+}
+
+#[test]
+fn logs_that_never_met_make_no_pair() {
+    let (world, before) = (https(), https());
+    let mut identity = world.identity(true, false);
+    let old = before.identity(true, false);
+    let (then, end) = (Timestamp::from_seconds(1_770_000_000), Timestamp::from_seconds(1_780_000_000));
+    let past = |log| of_the_past(log, then, end);
+    identity.past_ct = old.ct.into_iter().map(past).collect();
+    identity.past_rekor = old.rekor_v1.into_iter().map(past).collect();
+    let text = recipe(Client::Kyverno, &identity, &trust::documents(&identity), "/srv").unwrap().text;
+    let attestors = resources(&text)[0]["spec"]["attestors"].as_sequence().unwrap().len();
+    assert_eq!(attestors, 2, "{text}");
 }
 
 #[test]

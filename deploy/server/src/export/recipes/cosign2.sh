@@ -18,10 +18,7 @@ set -eu
 [ -n "${ISSUER:-}" ] || ISSUER=@issuer@
 : "${FILE:?FILE names what to sign or verify}"
 
-# Trust comes from the environment, addresses from flags.
-export SIGSTORE_ROOT_FILE="$TRUST/ca-chain.pem"
-export SIGSTORE_CT_LOG_PUBLIC_KEY_FILE="$TRUST/ct.pub"
-export SIGSTORE_REKOR_PUBLIC_KEY="$TRUST/rekor.pub"
+@cosign2_trust@
 
 if [ "${1:-}" != verify ]; then
     cosign sign-blob --yes ${TOKEN:+--identity-token "$TOKEN"} --fulcio-url @url@ --rekor-url @url@@cosign_login@ \

@@ -21,14 +21,12 @@ if [ "${1:-}" != verify ]; then
     cat >"$TRUST/gitsign" <<'PROGRAM'
 #!/bin/sh
 here=$(cd -- "$(dirname -- "$0")" && pwd)
-# gitsign has two TUF clients, one of which cannot be set up by itself: it is given the files.
-export TUF_ROOT="$here/tuf" SIGSTORE_ROOT_FILE="$here/ca-chain.pem"
-export SIGSTORE_REKOR_PUBLIC_KEY="$here/rekor.pub" SIGSTORE_CT_LOG_PUBLIC_KEY_FILE="$here/ct.pub"
+@gitsign_trust@
 exec gitsign "$@"
 PROGRAM
     chmod 755 "$TRUST/gitsign"
     mkdir -p "$TRUST/tuf"
-    "$TRUST/gitsign" initialize --mirror @url@/tuf --root "$TRUST/tuf-root.json"
+    "$TRUST/gitsign" initialize --mirror @url@/tuf --root "$TRUST/tuf-root.json"@gitsign_initialize@
     git config gpg.format x509
     git config gpg.x509.program "$TRUST/gitsign"
     git config commit.gpgsign true
