@@ -39,6 +39,11 @@ impl Chancery {
         program::run(self.command().envs(instance.issuer.job_environment()).args(arguments))
     }
 
+    /// Runs it with these variables, and no CI environment.
+    pub fn run_with<S: AsRef<OsStr>>(&self, variables: &[(&str, &str)], arguments: &[S]) -> Result<Outcome> {
+        program::run(self.command().envs(variables.iter().copied()).args(arguments))
+    }
+
     /// Runs a shell script in which `chancery` is this program, with `arguments` as its `$1` and so on.
     pub fn run_script<S: AsRef<OsStr>>(&self, script: &str, arguments: &[S]) -> Result<Outcome> {
         let mut command = Command::new("sh");

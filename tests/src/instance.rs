@@ -31,6 +31,27 @@ impl Instance {
         Ok(instance)
     }
 
+    /// Starts both, the server with these attestation logs and more arguments of `init`.
+    pub async fn start_as(rekor: Rekor, more: &[&str]) -> Result<Self> {
+        let mut instance = Self::stopped_as(rekor, more).await?;
+        instance.server.start().await?;
+        Ok(instance)
+    }
+
+    /// Starts both, the server with TLS by an authority that nobody knows; the authority's file.
+    pub async fn start_with_tls() -> Result<(Self, PathBuf)> {
+        let scratch = TempDir::new()?;
+        let issuer = DevIssuer::start(scratch.path()).await?;
+        let issuers = scratch.path().join("issuers.yaml");
+        std::fs::write(&issuers, issuers_yaml(&[issuer.url()]))?;
+        let issuers = issuers.display().to_string();
+        let arguments = ["--issuers", &issuers, "--entries", "open"];
+        let mut server = Server::made_by_init(scratch.path(), "server", "https", &arguments)?;
+        let authority = server.with_tls()?;
+        server.start().await?;
+        Ok((Self { issuer, server, scratch }, authority))
+    }
+
     /// The server initialised but not running.
     pub async fn stopped() -> Result<Self> {
         Self::stopped_with(Rekor::Both).await
@@ -38,9 +59,14 @@ impl Instance {
 
     /// The same with these attestation logs.
     pub async fn stopped_with(rekor: Rekor) -> Result<Self> {
+        Self::stopped_as(rekor, &[]).await
+    }
+
+    async fn stopped_as(rekor: Rekor, more: &[&str]) -> Result<Self> {
         let scratch = TempDir::new()?;
         let issuer = DevIssuer::start(scratch.path()).await?;
-        let server = Server::init(scratch.path(), "server", &issuers_yaml(&[issuer.url()]), rekor)?;
+        let issuers = issuers_yaml(&[issuer.url()]);
+        let server = Server::init_with(scratch.path(), "server", &issuers, rekor, more)?;
         Ok(Self { issuer, server, scratch })
     }
 

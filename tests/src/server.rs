@@ -38,22 +38,47 @@ pub struct Server {
     folder: PathBuf,
     url: String,
     log: PathBuf,
+    /// The authority of its TLS certificate, if it has one of its own.
+    authority: Option<PathBuf>,
     process: Option<Program>,
 }
 
 impl Server {
     /// `chancery-server init` into `scratch/NAME`, for the issuers in the Fulcio configuration `issuers`.
     pub fn init(scratch: &Path, name: &str, issuers: &str, rekor: Rekor) -> Result<Self> {
-        let folder = scratch.join(name);
-        let url = format!("http://127.0.0.1:{}", program::free_port()?);
+        Self::init_with(scratch, name, issuers, rekor, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn init_with(scratch: &Path, name: &str, issuers: &str, rekor: Rekor, more: &[&str]) -> Result<Self> {
         let file = scratch.join(format!("{name}-issuers.yaml"));
         std::fs::write(&file, issuers)?;
+        let issuers = file.display().to_string();
+        let usual = ["--rekor", rekor.flag(), "--signers", "any", "--issuers", &issuers];
+        Self::made_by_init(scratch, name, "http", &[&usual[..], more].concat())
+    }
+
+    /// `chancery-server init` into `scratch/NAME` with these arguments, at a free port of loopback.
+    pub fn made_by_init(scratch: &Path, name: &str, scheme: &str, arguments: &[&str]) -> Result<Self> {
+        let folder = scratch.join(name);
+        let listen = format!("127.0.0.1:{}", program::free_port()?);
+        let url = format!("{scheme}://{listen}");
         let mut init = Self::command(&["init"])?;
-        init.arg(&folder)
-            .args(["--url", &url, "--rekor", rekor.flag(), "--signers", "any", "--issuers"])
-            .arg(&file);
+        init.arg(&folder).args(["--url", &url, "--listen", &listen]).args(arguments);
         program::run(&mut init)?.success()?;
-        Ok(Self { folder, url, log: scratch.join(format!("{name}.log")), process: None })
+        let log = scratch.join(format!("{name}.log"));
+        Ok(Self { folder, url, log, authority: None, process: None })
+    }
+
+    /// Serves TLS from now on, with a certificate of an authority that nobody knows; the authority's file.
+    pub fn with_tls(&mut self) -> Result<PathBuf> {
+        let authority = crate::tls::certify_loopback(&self.folder)?;
+        self.configure(&[(
+            "# [listen.tls]\n# certificate = \"tls.crt\"\n# key = \"tls.key\"",
+            "[listen.tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"",
+        )])?;
+        self.authority = Some(authority.clone());
+        Ok(authority)
     }
 
     /// `chancery-server ARGS…`, for tests that look at its exit code and words.
@@ -126,7 +151,7 @@ impl Server {
     /// Waits until it is ready, or has ended: then with its status.
     pub async fn ready_or_ended(&mut self) -> Result<Option<ExitStatus>> {
         let process = self.process.as_mut().context("the server was started")?;
-        let http = crate::http()?;
+        let http = crate::http_trusting(self.authority.as_deref())?;
         let ready = format!("{}/readyz", self.url);
         let started = Instant::now();
         loop {
@@ -210,7 +235,8 @@ impl Server {
             return self.written();
         }
         let path = format!("/a-line-to-wait-for/{}", REQUESTS.fetch_add(1, Ordering::Relaxed));
-        crate::http()?.get(format!("{}{path}", self.url)).send().await?;
+        let http = crate::http_trusting(self.authority.as_deref())?;
+        http.get(format!("{}{path}", self.url)).send().await?;
         let started = Instant::now();
         loop {
             let written = self.written()?;

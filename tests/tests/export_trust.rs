@@ -6,10 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use chancery_tests::{IdToken, Instance, Outcome, Rekor, Server, peers, program};
+use chancery_tests::{Chancery, IdToken, Instance, Outcome, Rekor, Server, peers, program};
 
 const ALL: [Rekor; 3] = [Rekor::V1, Rekor::V2, Rekor::Both];
 const WITH_V1: [Rekor; 2] = [Rekor::V1, Rekor::Both];
+
+/// An instance with these logs, and another one whose entries are sealed: with each the scripts work.
+async fn instances(dialects: &[Rekor]) -> Result<Vec<Instance>> {
+    let mut instances = Vec::new();
+    for dialect in dialects {
+        instances.push(Instance::start_with(*dialect).await?);
+    }
+    let last = dialects.last().copied().unwrap_or_default();
+    instances.push(Instance::start_as(last, &["--entries", "token"]).await?);
+    Ok(instances)
+}
 
 /// What was exported for a client, and a machine with that client alone.
 struct Pasted {
@@ -22,9 +33,15 @@ struct Pasted {
 impl Pasted {
     /// `programs` are the client's: the name that the script calls, and the name among the peers.
     fn new(instance: &Instance, client: &str, programs: &[(&str, &str)]) -> Result<Self> {
+        Self::with(instance, client, programs, &[])
+    }
+
+    /// The same with more arguments of `export-trust`.
+    fn with(instance: &Instance, client: &str, programs: &[(&str, &str)], more: &[&str]) -> Result<Self> {
         let (home, folder) = (instance.home(client)?, instance.scratch().join(format!("trust of {client}")));
         let output = folder.display().to_string();
         let mut export = Server::command(&["export-trust", "--for", client, "--output", &output])?;
+        export.args(more);
         let text = program::run(export.arg(instance.server.folder()))?.success()?.stdout;
         let script = instance.file(&format!("{client}.sh"), text)?;
         let path = home.join("programs");
@@ -82,8 +99,7 @@ async fn sign_and_verify(
     bundle: &str,
     dialects: &[Rekor],
 ) -> Result<()> {
-    for dialect in dialects {
-        let instance = Instance::start_with(*dialect).await?;
+    for instance in instances(dialects).await? {
         let token = instance.issuer.token().await?;
         let pasted = Pasted::new(&instance, client, programs)?;
         let file = instance.file("artifact", "an artifact")?;
@@ -127,46 +143,54 @@ async fn sigstore_go() -> Result<()> {
 
 #[tokio::test]
 async fn sigstore_js() -> Result<()> {
-    for dialect in WITH_V1 {
-        let instance = Instance::start_with(dialect).await?;
+    for instance in instances(&WITH_V1).await? {
         let token = instance.issuer.token().await?;
         let pasted = Pasted::new(&instance, "sigstore-js", &[("sigstore", "sigstore-js")])?;
-        let statement = serde_json::json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{ "name": "artifact", "digest": { "sha256": "0".repeat(64) } }],
-            "predicateType": "https://example.com/tested",
-            "predicate": {},
-        });
-        let file = instance.file("statement.json", statement.to_string())?;
+        let file = instance.file("statement.json", statement())?;
         pasted.sign_and_verify(&token, &file, ".sigstore.json")?;
     }
     Ok(())
 }
 
+fn statement() -> String {
+    serde_json::json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{ "name": "artifact", "digest": { "sha256": "0".repeat(64) } }],
+        "predicateType": "https://example.com/tested",
+        "predicate": {},
+    })
+    .to_string()
+}
+
 #[tokio::test]
 async fn gitsign() -> Result<()> {
-    for dialect in WITH_V1 {
-        let instance = Instance::start_with(dialect).await?;
-        let token = instance.issuer.token().await?;
+    for instance in instances(&WITH_V1).await? {
         let pasted = Pasted::new(&instance, "gitsign", &[("gitsign", "gitsign")])?;
-        let git = |arguments: &[&str]| {
-            let mut git = pasted.command("git");
-            git.args(arguments).env("SIGSTORE_ID_TOKEN", token.as_str());
-            program::run(&mut git)?.success()
-        };
-        git(&["init", "--quiet", "."])?;
-        git(&["config", "user.email", "octocat@example.com"])?;
-        git(&["config", "user.name", "Octocat"])?;
-        pasted.run(&[], &[])?.success()?;
-        git(&["commit", "--quiet", "--allow-empty", "--message", "signed"])?;
-        let identity = token.identity();
-        pasted.run(&["verify"], &[("IDENTITY", &identity)])?.success()?;
-        let other = format!("{identity}-dev");
-        pasted.run(&["verify"], &[("IDENTITY", &other)])?.failure(&[])?;
-        git(&["-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message", "unsigned"])?;
-        pasted.run(&["verify"], &[("IDENTITY", &identity)])?.failure(&[])?;
-        pasted.run(&["verify"], &[("IDENTITY", &identity), ("COMMIT", "HEAD~1")])?.success()?;
+        commit_and_verify(&instance, &pasted).await?;
     }
+    Ok(())
+}
+
+/// Sets a repository up with the script, commits and verifies.
+async fn commit_and_verify(instance: &Instance, pasted: &Pasted) -> Result<()> {
+    let token = instance.issuer.token().await?;
+    let git = |arguments: &[&str]| {
+        let mut git = pasted.command("git");
+        git.args(arguments).env("SIGSTORE_ID_TOKEN", token.as_str());
+        program::run(&mut git)?.success()
+    };
+    git(&["init", "--quiet", "."])?;
+    git(&["config", "user.email", "octocat@example.com"])?;
+    git(&["config", "user.name", "Octocat"])?;
+    pasted.run(&[], &[])?.success()?;
+    git(&["commit", "--quiet", "--allow-empty", "--message", "signed"])?;
+    let identity = token.identity();
+    pasted.run(&["verify"], &[("IDENTITY", &identity)])?.success()?;
+    let other = format!("{identity}-dev");
+    pasted.run(&["verify"], &[("IDENTITY", &other)])?.failure(&[])?;
+    git(&["-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message", "unsigned"])?;
+    pasted.run(&["verify"], &[("IDENTITY", &identity)])?.failure(&[])?;
+    pasted.run(&["verify"], &[("IDENTITY", &identity), ("COMMIT", "HEAD~1")])?.success()?;
     Ok(())
 }
 
@@ -263,5 +287,67 @@ async fn resources_for_kubernetes_go_to_standard_output_alone() -> Result<()> {
         ensure!(kinds.iter().all(|kind| outcome.stdout.contains(kind)), "{}", outcome.stdout);
         ensure!(!instance.scratch().join(format!("trust-{client}")).exists(), "a folder without files");
     }
+    Ok(())
+}
+
+/// What the authority of a company is to each client: unknown without a word of it, and trusted with the recipe.
+#[tokio::test]
+async fn recipes_make_every_client_trust_an_authority_of_ones_own() -> Result<()> {
+    let (instance, authority) = Instance::start_with_tls().await?;
+    let token = instance.issuer.token().await?;
+    let authority = authority.display().to_string();
+    let go = ["sigstore-go-signing", "sigstore-go-verification"].map(|name| (name, name));
+    for (client, programs, bundle) in [
+        ("cosign2", &[("cosign", "cosign2")][..], ".cosign.bundle"),
+        ("cosign3", &[("cosign", "cosign3")], ".sigstore.json"),
+        ("sigstore-go", &go, ".sigstore.json"),
+        ("sigstore-python", &[("sigstore", "sigstore-python")], ".sigstore.json"),
+        ("sigstore-js", &[("sigstore", "sigstore-js")], ".sigstore.json"),
+    ] {
+        let file = instance.file(client, statement())?;
+        let without = Pasted::new(&instance, client, programs)?;
+        let variables = [
+            ("FILE", file.display().to_string()),
+            ("TOKEN", token.as_str().to_owned()),
+            ("IDENTITY", token.identity()),
+        ];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        without.run(&["sign"], &variables)?.failure(&["certificate"])?;
+        let pasted = Pasted::with(&instance, client, programs, &["--tls-ca", &authority])?;
+        pasted.sign_and_verify(&token, &file, bundle)?;
+    }
+    let pasted = Pasted::with(&instance, "gitsign", &[("gitsign", "gitsign")], &["--tls-ca", &authority])?;
+    commit_and_verify(&instance, &pasted).await?;
+    // A root at the end of the chain is taken from there.
+    let chain = instance.server.folder().join("tls.crt");
+    let whole = std::fs::read_to_string(&chain)? + &std::fs::read_to_string(&authority)?;
+    std::fs::write(&chain, whole)?;
+    let pasted = Pasted::new(&instance, "cosign3", &[("cosign", "cosign3")])?;
+    pasted.sign_and_verify(&token, &instance.file("again", "an artifact")?, ".sigstore.json")?;
+    let key = instance.server.folder().join("tls.key").display().to_string();
+    let mut export = Server::command(&["export-trust", "--for", "cosign3", "--tls-ca", &key])?;
+    let refused = program::run(export.arg(instance.server.folder()).current_dir(instance.scratch()))?;
+    refused.failure(&["--tls-ca", "tls.key"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn chancery_says_what_to_do_about_an_authority_that_it_does_not_know() -> Result<()> {
+    let (instance, authority) = Instance::start_with_tls().await?;
+    let chancery = Chancery::new(&instance, "chancery")?;
+    let authority = authority.display().to_string();
+    let known = [("SSL_CERT_FILE", authority.as_str())];
+    let add = ["trust", "add", instance.server.url()];
+    chancery.run(&add)?.refused(2, &["UnknownIssuer", "hint:", "SSL_CERT_FILE"])?;
+    let other = [("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")];
+    if Path::new(other[0].1).exists() {
+        chancery.run_with(&other, &add)?.refused(2, &["is not in `/etc/ssl/certs", "SSL_CERT_DIR"])?;
+    }
+    chancery.run_with(&known, &add)?.success()?;
+    let token = instance.issuer.token().await?;
+    let file = instance.file("rocket.tar", "a rocket")?.display().to_string();
+    let sign = ["sign", &file, "--identity-token", token.as_str()];
+    chancery.run(&sign)?.refused(2, &["UnknownIssuer", "hint:", "SSL_CERT_FILE"])?;
+    chancery.run_with(&known, &sign)?.success()?;
     Ok(())
 }

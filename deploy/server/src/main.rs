@@ -46,7 +46,7 @@ use clap::{Parser, Subcommand};
 use crate::backup::BackupArguments;
 use crate::chains::{ImportTrustArguments, ReplaceChainArguments, SignCsrArguments};
 use crate::explain::ExplainArguments;
-use crate::export::Client;
+use crate::export::ExportArguments;
 use crate::fsck::FsckArguments;
 use crate::init::InitArguments;
 use crate::logs::{AddLogArguments, EndLogArguments};
@@ -115,19 +115,7 @@ enum Command {
     ///
     /// With --for: the files that this client reads go into a folder, and what makes it use them to standard output: a
     /// shell script that signs and verifies, whose head says what to set, or resources for kubectl.
-    ExportTrust {
-        /// Folder of the instance
-        dir: PathBuf,
-        /// The client
-        #[arg(long = "for", value_name = "CLIENT", value_enum)]
-        client: Option<Client>,
-        /// Folder to write the files into; made if it is missing [default with --for: trust-CLIENT]
-        #[arg(long, value_name = "DIR")]
-        output: Option<PathBuf>,
-        /// Leave out what was published before and is in chancery.toml no more, for this reason
-        #[arg(long, value_name = "WHY")]
-        untrusted: Option<String>,
-    },
+    ExportTrust(Box<ExportArguments>),
     /// Check every log of an instance that does not run: entries, tree, signature, times and indexes
     ///
     /// Reads everything and writes nothing into the folder. Exits with 0 if all logs are sound, 1 if damage was found,
@@ -182,12 +170,7 @@ async fn main() -> ExitCode {
         Command::ReplaceChain(arguments) => chains::replace(&arguments),
         Command::SignCsr(arguments) => chains::sign_csr(&arguments),
         Command::ImportTrust(arguments) => chains::import(&arguments),
-        Command::ExportTrust { dir, client: Some(client), output, untrusted } => {
-            export::export_for(&dir, client, output.as_deref(), untrusted.as_deref())
-        }
-        Command::ExportTrust { dir, client: None, output, untrusted } => {
-            export::export(&dir, output.as_deref(), untrusted.as_deref())
-        }
+        Command::ExportTrust(arguments) => export::run(&arguments),
         Command::Fsck(arguments) => return fsck::fsck(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => restore::restore(&arguments),

@@ -15,7 +15,7 @@
 # names; without the flag cosign 2 would ask the public Sigstore.
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
-[ -n "${ISSUER:-}" ] || ISSUER=@issuer@
+[ -n "${ISSUER:-}" ] || ISSUER=@issuer@@tls_go@
 : "${FILE:?FILE names what to sign or verify}"
 
 @cosign2_trust@

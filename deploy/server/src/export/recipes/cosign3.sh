@@ -13,7 +13,7 @@
 # `attest`, `attest-blob` and their verifiers. Without TOKEN and outside CI cosign lets a person log in.
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
-[ -n "${ISSUER:-}" ] || ISSUER=@issuer@
+[ -n "${ISSUER:-}" ] || ISSUER=@issuer@@tls_go@
 : "${FILE:?FILE names what to sign or verify}"
 
 if [ "${1:-}" != verify ]; then

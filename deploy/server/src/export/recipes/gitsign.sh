@@ -15,12 +15,12 @@
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
 [ -n "${ISSUER:-}" ] || ISSUER=@issuer@
-TRUST=$(cd -- "$TRUST" && pwd)
+TRUST=$(cd -- "$TRUST" && pwd)@tls_go@
 
 if [ "${1:-}" != verify ]; then
     cat >"$TRUST/gitsign" <<'PROGRAM'
 #!/bin/sh
-here=$(cd -- "$(dirname -- "$0")" && pwd)
+here=$(cd -- "$(dirname -- "$0")" && pwd)@tls_gitsign@
 @gitsign_trust@
 exec gitsign "$@"
 PROGRAM
@@ -32,6 +32,8 @@ PROGRAM
     git config commit.gpgsign true
     git config tag.gpgsign true
     git config gitsign.fulcio @url@
+    # The log entry goes into the signature: verification then asks nobody, and works where entries are sealed.
+    git config gitsign.rekorMode offline
     git config gitsign.rekor @url@@gitsign_login@
 else
     "$TRUST/gitsign" verify --certificate-identity "${IDENTITY:?IDENTITY says who must have signed}" \

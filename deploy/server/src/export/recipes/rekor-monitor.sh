@@ -8,7 +8,7 @@
 #
 # It reads entries, which hold names, and cannot show a token: deploy/docs/zones.md says how to let it.
 set -eu
-[ -n "${TRUST:-}" ] || TRUST=@trust@
+[ -n "${TRUST:-}" ] || TRUST=@trust@@tls_go@
 
 # A string of YAML in single quotes: only a quote has to be doubled.
 identity=$(printf '%s' "${IDENTITY:-.*}" | sed "s/'/''/g")

@@ -12,7 +12,7 @@
 # In Go: root.NewTrustedRootFromPath and root.NewSigningConfigFromPath read the same two files.
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
-[ -n "${ISSUER:-}" ] || ISSUER=@issuer@
+[ -n "${ISSUER:-}" ] || ISSUER=@issuer@@tls_go@
 : "${FILE:?FILE names what to sign or verify}"
 
 if [ "${1:-}" != verify ]; then

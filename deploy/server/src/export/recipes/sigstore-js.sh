@@ -15,7 +15,7 @@
 # tufMirrorURL "@url@/tuf", tufRootPath and tufCachePath for verify.
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
-[ -n "${ISSUER:-}" ] || ISSUER=@issuer@
+[ -n "${ISSUER:-}" ] || ISSUER=@issuer@@tls_node@
 : "${FILE:?FILE names the statement to sign or verify}"
 
 if [ "${1:-}" != verify ]; then

@@ -12,7 +12,7 @@
 # In Python: ClientTrustConfig.from_json(Path(TRUST, "client_trust_config.json").read_text()).
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
-[ -n "${ISSUER:-}" ] || ISSUER=@issuer@
+[ -n "${ISSUER:-}" ] || ISSUER=@issuer@@tls_python@
 : "${FILE:?FILE names what to sign or verify}"
 
 if [ "${1:-}" != verify ]; then
