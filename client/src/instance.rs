@@ -275,12 +275,12 @@ impl Instance {
     /// file.
     pub fn pin(&self, folder: &Path, replace: bool) -> Result<PathBuf, InstanceError> {
         if !replace && let Some(pinned) = Self::load(folder)? {
-            let (url, pinned, found) = (pinned.url.clone(), pinned.id(), self.id());
-            if url != self.url {
-                return Err(InstanceError::AlreadyPinned { url, sha256: pinned });
+            let (url, sha256, found) = (pinned.url.clone(), pinned.id(), self.id());
+            if !pinned.is(self) && url != self.url {
+                return Err(InstanceError::AlreadyPinned { url, sha256 });
             }
-            if pinned != found {
-                return Err(InstanceError::Changed { url, pinned, found });
+            if sha256 != found {
+                return Err(InstanceError::Changed { url, pinned: sha256, found });
             }
         }
         let file = PinnedFile {
@@ -303,6 +303,17 @@ impl Instance {
     /// configuration, which changes with what it trusts.
     pub fn id(&self) -> String {
         self.repository.as_ref().map_or_else(|| self.fingerprint(), Repository::id)
+    }
+
+    /// Whether both are one instance: of one identifier, at one address or another. A configuration is no identifier.
+    pub fn is(&self, other: &Self) -> bool {
+        self.id() == other.id() && (self.url == other.url || (self.is_followed() && other.is_followed()))
+    }
+
+    /// This instance, found at the address of `other` from now on.
+    #[must_use]
+    pub fn at_address_of(&self, other: &Self) -> Self {
+        Self { url: other.url.clone(), ..self.clone() }
     }
 
     /// Whether changes of what it trusts are followed.

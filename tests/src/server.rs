@@ -202,6 +202,11 @@ impl Server {
         &self.folder
     }
 
+    /// From now on it is reached at another address.
+    pub fn is_at(&mut self, url: &str) {
+        url.clone_into(&mut self.url);
+    }
+
     /// From now on the server of another folder, at the same address: one that was restored, say.
     pub fn move_to(&mut self, folder: PathBuf) {
         self.folder = folder;

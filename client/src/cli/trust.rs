@@ -41,17 +41,17 @@ pub(crate) fn run(
             console.say(&format!("contacting {url}"));
             let fetched = Instance::fetch(url, sha256.as_deref(), *allow_public_instance, now);
             let instance = block_on(fetched)?.map_err(explain)?;
-            let before = Instance::load(folder);
-            let known =
-                before.as_ref().is_ok_and(|pinned| pinned.as_ref().is_some_and(|p| is_same(p, &instance)));
-            let instance = match before {
+            // One that cannot be read is named when this one is to take its place.
+            let before = Instance::load(folder).ok().flatten().filter(|pinned| pinned.is(&instance));
+            let instance = match &before {
                 // What it showed before is remembered, so that it cannot go back.
-                Ok(Some(pinned)) if known && pinned.is_followed() => {
+                Some(pinned) if pinned.is_followed() => {
+                    let pinned = pinned.at_address_of(&instance);
                     block_on(pinned.update(*allow_public_instance, now))?.map_err(explain)?.0
                 }
                 _ => instance,
             };
-            if sha256.is_none() && !known {
+            if sha256.is_none() && before.is_none() {
                 warn_first_use(url, console);
             }
             let path = instance.pin(folder, *replace).map_err(explain)?;
@@ -67,10 +67,6 @@ pub(crate) fn run(
             show(&instance, console, now)
         }
     }
-}
-
-fn is_same(one: &Instance, other: &Instance) -> bool {
-    (one.url(), one.id()) == (other.url(), other.id())
 }
 
 fn tell_changes(before: &Instance, later: &Instance, console: &Console, now: Timestamp) {

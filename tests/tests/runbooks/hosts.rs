@@ -4,7 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use chancery_tests::rekor::{RekorLog, Submitter};
-use chancery_tests::{Program, Server, program};
+use chancery_tests::verdicts::{Time, all_verify, sign};
+use chancery_tests::{Chancery, Program, Server, program};
 
 use crate::World;
 
@@ -86,4 +87,42 @@ async fn moving_to_a_new_host() -> Result<()> {
     ensure!(!world.operator.is_running(), "the old host serves its copy");
     users.find_everything().await?;
     there.follows("systemctl stop chancery-server").map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moving_to_another_address() -> Result<()> {
+    let (mut world, _) = World::running(&[]).await?;
+    world.takes_tuf_key_away()?;
+    let before = sign(&world.instance, "before").await?;
+    let client = Chancery::trusting(&world.instance)?;
+    let old_url = world.server().url().to_owned();
+    let new_url = old_url.replace("127.0.0.1", "localhost");
+    world.operator.set("NEW_URL", new_url.clone());
+
+    let mut section = world.section("Moving to another address")?;
+    world.operator.follows(&section.block()?)?;
+    section.done()?;
+    world.is_ready().await?;
+    let config = std::fs::read_to_string(world.server().trust("signing_config.json"))?;
+    ensure!(config.contains(&new_url) && !config.contains(&old_url), "{config}");
+
+    // The pinned client asks at the old address and signs at the new one; then it is told of the new one.
+    let file = world.instance.file("asked", "asked at the old address")?.display().to_string();
+    client.run(&["trust", "update"])?.success()?;
+    let signed = client.run_in_job(&world.instance, &["sign", &file])?.success()?;
+    ensure!(
+        signed.stderr.contains(&format!("contacts {new_url} (certificate authority")),
+        "{}",
+        signed.stderr
+    );
+    let added = client.run(&["trust", "add", &new_url])?.success()?;
+    ensure!(added.stdout.contains(&format!("instance           {new_url}")), "{}", added.stdout);
+    ensure!(!added.stderr.contains("first use"), "{}", added.stderr);
+
+    world.instance.server.is_at(&new_url);
+    let after = sign(&world.instance, "after").await?;
+    for signed in [&before, &after] {
+        all_verify(&world.instance, signed, Time::Authority)?;
+    }
+    Ok(())
 }
