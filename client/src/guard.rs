@@ -56,9 +56,12 @@ pub enum HttpError {
     /// Not on the list.
     #[error("`{0}` is not among the hosts of this run, so it is not contacted")]
     NotListed(String),
-    /// The server sends elsewhere.
+    /// The server sends elsewhere, and says that the request is still to be done.
     #[error("{0} answers with a redirect, which is not followed{1}")]
     Redirect(String, RequestId),
+    /// The server sends elsewhere for the answer to a request that it may have done.
+    #[error("{0} answers with a redirect, which is not followed; it may have done what was asked{1}")]
+    Moved(String, RequestId),
     /// Too large.
     #[error("{0} answers more than {MAX_ANSWER} bytes{1}")]
     TooLarge(String, RequestId),
@@ -126,9 +129,8 @@ impl HttpError {
     /// Whether the server may have done what was asked, although its answer did not come or cannot be read.
     pub const fn may_have_arrived(&self) -> bool {
         match self {
-            // A server that redirects has not done it.
             Self::NotListed(_) | Self::Redirect(..) => false,
-            Self::TooLarge(..) => true,
+            Self::Moved(..) | Self::TooLarge(..) => true,
             Self::Network { may_have_arrived, .. } => *may_have_arrived,
         }
     }
@@ -293,7 +295,7 @@ impl Guard {
         let mut response = builder.header("accept", request.accept).send().await.map_err(unanswered)?;
         let (status, id) = (response.status(), RequestId::of(response.headers()));
         if status.is_redirection() {
-            return Err(HttpError::Redirect(host, id));
+            return Err(redirect(request, status)(host, id));
         }
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -383,6 +385,13 @@ fn is_public(url: &Url) -> bool {
 fn origin(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+/// What a redirect says of the request. Only 307 and 308 ask for it again as it was; after others a client gets the new
+/// address instead (RFC 9110 §15.4), so a POST may have been done, and 303 says that it was.
+fn redirect(request: &Request, status: StatusCode) -> fn(String, RequestId) -> HttpError {
+    let is_undone = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&status);
+    if is_undone || request.method.is_safe() { HttpError::Redirect } else { HttpError::Moved }
 }
 
 /// The outcome of the last attempt, with what earlier ones leave open.

@@ -107,6 +107,11 @@ fn an_answer_that_is_lost_after_the_log_took_the_entry_loses_nothing() {
         Loss::Replaced(201, "not JSON"),
         Loss::Replaced(200, r#"{"a": {}, "b": {}}"#),
         Loss::Replaced(204, ""),
+        // The answer to a request that was done is elsewhere.
+        Loss::Replaced(300, ""),
+        Loss::Replaced(301, ""),
+        Loss::Replaced(302, ""),
+        Loss::Replaced(303, ""),
         Loss::Replaced(500, r#"{"code": 500, "message": "lost"}"#),
         Loss::Replaced(502, "bad gateway"),
         Loss::Replaced(504, "too late"),
@@ -120,6 +125,9 @@ fn an_answer_that_is_lost_after_the_log_took_the_entry_loses_nothing() {
                 let words = ["may be logged", &services.url, "to sign again makes another log entry"];
                 assert_set_aside(&desk, &signed, "incomplete", 0, &words);
                 assert!(!rescued(&desk).unwrap().1.signature().is_empty(), "{loss:?}");
+                if matches!(loss, Loss::Replaced(300..=399, _)) {
+                    assert_eq!(entries(&services), 1, "{loss:?}");
+                }
             });
         }
     });
@@ -127,7 +135,9 @@ fn an_answer_that_is_lost_after_the_log_took_the_entry_loses_nothing() {
 
 #[test]
 fn a_refusal_of_the_log_says_that_nothing_is_logged() {
-    for (status, message) in [(400, "no"), (403, "no"), (413, "no"), (422, "no"), (308, "elsewhere")] {
+    for (status, message) in
+        [(400, "no"), (403, "no"), (413, "no"), (422, "no"), (307, "elsewhere"), (308, "elsewhere")]
+    {
         for v2 in [false, true] {
             let (desk, services) =
                 at(Quirks { v2, loss: Some(Loss::Replaced(status, message)), ..Quirks::default() });
