@@ -11,6 +11,8 @@ use chancery_tlog::escape::{Form, inert};
 use chancery_tlog::key::HashAlgorithm;
 use chancery_tlog::merkle::Hash;
 use chancery_tlog::protojson::Message;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::dsse::{Envelope, EnvelopeError};
 use wire::Base64;
@@ -25,6 +27,14 @@ pub const MAX_TIMESTAMPS: usize = 32;
 pub const MAX_CHAIN: usize = 10;
 /// Most hashes in an inclusion proof: the height of a tree of 2^63 leaves.
 pub const MAX_PROOF: usize = 63;
+/// Longest leaf of a log entry. A leaf has hashes, one signature and one certificate, several times in base64.
+pub const MAX_BODY: usize = 512 * 1024;
+/// Longest kind of a log entry, and longest version of one.
+const MAX_KIND: usize = 64;
+/// Longest signature, also of a log's promise: many times that of the largest keys.
+pub const MAX_SIGNATURE: usize = 64 * 1024;
+/// Characters of a parser's message that are repeated. It quotes the bundle.
+const MAX_QUOTED: usize = 300;
 /// The media type that is written.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
@@ -283,10 +293,24 @@ pub fn proto_name(algorithm: HashAlgorithm) -> &'static str {
     }
 }
 
+/// Tells cosign's legacy format from what is no bundle at all. The text is of any shape, so its values are not kept: a
+/// tree of them can take tens of times the memory.
 fn explain(json: &[u8], error: &serde_json::Error) -> BundleError {
-    let is_legacy = serde_json::from_slice::<serde_json::Value>(json)
-        .is_ok_and(|value| value.get("base64Signature").is_some() || value.get("rekorBundle").is_some());
-    if is_legacy { BundleError::Legacy } else { BundleError::Json(error.to_string()) }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Legacy {
+        base64_signature: Option<IgnoredAny>,
+        rekor_bundle: Option<IgnoredAny>,
+    }
+    let legacy = serde_json::from_slice::<Message<Legacy>>(json);
+    if legacy.is_ok_and(|Message(it)| it.base64_signature.is_some() || it.rekor_bundle.is_some()) {
+        return BundleError::Legacy;
+    }
+    let mut message: String = error.to_string().chars().take(MAX_QUOTED).collect();
+    if message.chars().count() == MAX_QUOTED {
+        message.push('…');
+    }
+    BundleError::Json(message)
 }
 
 fn raw(der: &[u8]) -> wire::RawBytes {
@@ -348,6 +372,9 @@ fn message_signature(wire: wire::MessageSignature) -> Result<MessageSignature, B
     if wire.signature.0.is_empty() {
         return Err(BundleError::Malformed("an empty signature"));
     }
+    if wire.signature.0.len() > MAX_SIGNATURE {
+        return Err(BundleError::Malformed("the signature is longer than 64 KiB"));
+    }
     Ok(MessageSignature { digest, signature: wire.signature.0 })
 }
 
@@ -381,6 +408,15 @@ fn log_entry(wire: wire::TransparencyLogEntry, version: Version) -> Result<LogEn
             return Err(BundleError::Malformed("a log entry without an inclusion proof and checkpoint"));
         }
         _ => {}
+    }
+    if promise.as_ref().is_some_and(|promise| promise.len() > MAX_SIGNATURE) {
+        return Err(BundleError::Malformed("a log's `inclusionPromise` is longer than 64 KiB"));
+    }
+    if wire.kind_version.kind.len() > MAX_KIND || wire.kind_version.version.len() > MAX_KIND {
+        return Err(BundleError::Malformed("a log entry's `kindVersion` is longer than any that logs have"));
+    }
+    if wire.canonicalized_body.0.len() > MAX_BODY {
+        return Err(BundleError::Malformed("a log entry's `canonicalizedBody` is longer than 512 KiB"));
     }
     if wire.canonicalized_body.0.is_empty() {
         return Err(BundleError::Malformed("a log entry without `canonicalizedBody`"));

@@ -1,6 +1,7 @@
 //! DSSE envelopes with exactly one signature, as Sigstore bundles carry them.
 //! <https://github.com/secure-systems-lab/dsse>
 
+use crate::bundle::MAX_SIGNATURE;
 use crate::bundle::wire::{self, Base64};
 
 /// The payload type of in-toto statements.
@@ -15,6 +16,9 @@ pub enum EnvelopeError {
     /// The signature has no bytes.
     #[error("its signature is empty")]
     EmptySignature,
+    /// The signature is longer than any key makes.
+    #[error("its signature is longer than {MAX_SIGNATURE} bytes")]
+    LongSignature,
 }
 
 /// A signed payload.
@@ -79,6 +83,9 @@ impl Envelope {
         };
         if signature.sig.0.is_empty() {
             return Err(EnvelopeError::EmptySignature);
+        }
+        if signature.sig.0.len() > MAX_SIGNATURE {
+            return Err(EnvelopeError::LongSignature);
         }
         Ok(Self {
             payload_type: wire.payload_type,

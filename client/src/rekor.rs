@@ -191,8 +191,14 @@ pub fn parse_answer(body: &[u8]) -> Result<LogEntry, &'static str> {
 }
 
 fn kind_of(leaf: &[u8]) -> Option<(String, String)> {
-    let leaf: Value = serde_json::from_slice(leaf).ok()?;
-    Some((leaf.get("kind")?.as_str()?.to_owned(), leaf.get("apiVersion")?.as_str()?.to_owned()))
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Leaf {
+        kind: String,
+        api_version: String,
+    }
+    let Leaf { kind, api_version } = serde_json::from_slice(leaf).ok()?;
+    Some((kind, api_version))
 }
 
 fn is_entry_id(text: &str) -> bool {

@@ -38,6 +38,14 @@ pub enum ProvenanceError {
     /// The predicate is not what its type says.
     #[error("malformed provenance: it has no `{0}`")]
     MissingMember(&'static str),
+    /// More of something than is compared.
+    #[error("the provenance has more than {limit} {what}, and is not read")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How many are read at most.
+        limit: usize,
+    },
 }
 
 /// The predicate for a job's token, exactly as GitHub's own attestations have it. `server` is the CI's web
@@ -47,11 +55,8 @@ pub fn workflow_provenance(claims: &Claims, server: &str) -> Result<Value, Prove
     let server = server.trim_end_matches('/');
     let repository = claim("repository")?;
     let workflow_ref = claim("workflow_ref")?;
-    let (path, reference) = workflow_ref
-        .strip_prefix(repository)
-        .and_then(|rest| rest.strip_prefix('/'))
-        .and_then(|rest| rest.split_once('@'))
-        .ok_or(ProvenanceError::WorkflowRef)?;
+    let (path, reference) =
+        facts::split_workflow(workflow_ref, repository).ok_or(ProvenanceError::WorkflowRef)?;
     let (run, attempt) = (claim("run_id")?, claim("run_attempt")?);
     Ok(json!({
         "buildDefinition": {
@@ -153,8 +158,11 @@ fn read_v0_2(predicate: &Value) -> Result<Provenance, ProvenanceError> {
     let builder = member("/builder/id", "builder.id")?;
     let repeats_certificate =
         build_type.strip_prefix(GENERATOR).is_some_and(|rest| rest.starts_with(['/', '@']));
-    let facts =
-        if repeats_certificate { facts::of_generator(predicate) } else { facts::of_config_source(predicate) };
+    let facts = if repeats_certificate {
+        facts::of_generator(predicate)?
+    } else {
+        facts::of_config_source(predicate, None)?
+    };
     Ok(Provenance { builder, build_type, facts, repeats_certificate, unknown_parameters: Vec::new() })
 }
 

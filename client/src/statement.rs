@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use chancery_tlog::key::HashAlgorithm;
 use chancery_tlog::protojson;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -143,17 +144,6 @@ impl Statement {
         self.subject.iter().find(|subject| subject.is(artifact))
     }
 
-    /// The hash functions, other than SHA-256, that the subjects' digests are made with.
-    pub fn algorithms(&self) -> Vec<HashAlgorithm> {
-        let mut found = Vec::new();
-        for algorithm in [HashAlgorithm::Sha384, HashAlgorithm::Sha512] {
-            if self.subject.iter().any(|subject| subject.digest.contains_key(algorithm.name())) {
-                found.push(algorithm);
-            }
-        }
-        found
-    }
-
     fn check(&self) -> Result<(), StatementError> {
         if self.kind != STATEMENT_V1 && self.kind != STATEMENT_V0_1 {
             return Err(StatementError::Type(self.kind.chars().take(100).collect()));
@@ -167,6 +157,30 @@ impl Statement {
             None => Ok(()),
         }
     }
+}
+
+/// The hash functions, other than SHA-256, that the digests of a payload's subjects are made with. Asked before the
+/// signature is verified, so nothing else of the payload is kept.
+pub fn algorithms(payload: &[u8]) -> Vec<HashAlgorithm> {
+    #[derive(Deserialize)]
+    struct Subjects {
+        #[serde(deserialize_with = "protojson::list::<_, _, MAX_SUBJECTS>")]
+        subject: Vec<Digested>,
+    }
+    #[derive(Deserialize)]
+    struct Digested {
+        digest: Digests,
+    }
+    #[derive(Deserialize)]
+    struct Digests {
+        sha384: Option<IgnoredAny>,
+        sha512: Option<IgnoredAny>,
+    }
+    let Ok(Subjects { subject }) = serde_json::from_slice(payload) else { return Vec::new() };
+    let has = |find: fn(&Digests) -> bool| subject.iter().any(|it| find(&it.digest));
+    let sha384 = has(|it| it.sha384.is_some()).then_some(HashAlgorithm::Sha384);
+    let sha512 = has(|it| it.sha512.is_some()).then_some(HashAlgorithm::Sha512);
+    sha384.into_iter().chain(sha512).collect()
 }
 
 #[cfg(test)]
@@ -189,6 +203,16 @@ mod tests {
         let mut subject = Subject::new("a", &hello());
         subject.digest.insert("sha512".to_owned(), "00".to_owned());
         assert!(!subject.is(&hello()));
+    }
+
+    #[test]
+    fn the_hash_functions_of_all_subjects_are_found() {
+        let mut statement = Statement::new(vec![Subject::new("a", &hello()); 2], "p", Value::Null);
+        statement.subject[0].digest.remove("sha512");
+        assert_eq!(algorithms(&statement.encode().unwrap()), [HashAlgorithm::Sha512]);
+        statement.subject[1].digest = [("sha384".to_owned(), "00".to_owned())].into();
+        assert_eq!(algorithms(&statement.encode().unwrap()), [HashAlgorithm::Sha384]);
+        assert_eq!(algorithms(b"[]"), []);
     }
 
     #[test]

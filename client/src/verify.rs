@@ -2,7 +2,8 @@
 //!
 //! Each claim is one function in a submodule and one named line of the [`Report`]. A claim is proven, not required
 //! (with the reason), or refused; the bundle is verified only if none is refused. No claim is left out: what the
-//! policy does not ask for is said to be not required. (design §7, facts in sigstore-go `pkg/verify`)
+//! policy does not ask for is said to be not required, and what a statement says is not judged unless its signature and
+//! the signer's certificate hold. (design §7, facts in sigstore-go `pkg/verify`)
 //!
 //! Lessons built in: the log entry is compared with the bundle member by member (CVE-2026-22703, CVE-2022-36056),
 //! the whole chain is judged at the signing time (CVE-2026-24122), and "signed by anyone" cannot be asked for.
@@ -13,6 +14,7 @@ mod log;
 mod policy;
 mod provenance;
 mod signature;
+mod stated;
 mod time;
 
 pub use identity::Identity;
@@ -26,10 +28,10 @@ use chancery_tlog::key::{HashAlgorithm, PublicKey};
 use chancery_tlog::trust::{Keyring, Listed};
 use serde::Serialize;
 
+use self::stated::Stated;
 use crate::artifact::Artifact;
 use crate::bundle::{Bundle, Content, SigningMaterial};
-use crate::dsse;
-use crate::statement::Statement;
+use crate::statement::{self, Statement};
 
 /// What can be proven, in the order in which it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -97,6 +99,8 @@ pub enum Outcome {
     NotRequired(String),
     /// It does not hold, or cannot be shown to.
     Refused(String),
+    /// It was not looked at, because a claim that it rests on is refused.
+    NotJudged(String),
 }
 
 /// A claim with its outcome.
@@ -116,7 +120,7 @@ pub(crate) type Refusal = String;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Whether nothing was refused.
+    /// Whether everything was judged and nothing refused.
     pub verified: bool,
     /// The artifact's digest.
     pub artifact: String,
@@ -146,9 +150,7 @@ impl Report {
 pub fn algorithms(bundle: &Bundle) -> Vec<HashAlgorithm> {
     match &bundle.content {
         Content::Message(message) => message.digest.iter().map(|(algorithm, _)| *algorithm).collect(),
-        Content::Envelope(envelope) => {
-            Statement::parse(envelope.payload()).map(|statement| statement.algorithms()).unwrap_or_default()
-        }
+        Content::Envelope(envelope) => statement::algorithms(envelope.payload()),
     }
 }
 
@@ -162,16 +164,23 @@ pub fn verify(
     clock: &dyn Clock,
 ) -> Report {
     let nothing = Keyring::default();
-    let case = Case::open(bundle, artifact, trust.unwrap_or(&nothing), policy);
+    let case = Case { bundle, artifact, trust: trust.unwrap_or(&nothing), policy };
+    let signature = signature::by_signer(&case);
     let logged = log::judge(&case);
     let timed = time::judge(&case, &logged.times, clock);
     let certified = certificate::judge(&case, &timed);
     let known = [timed.known.as_slice(), &certified.known].concat();
     let entry = logged.entry.and_then(|outcome| log::trusted_throughout(&case, &known).map(|()| outcome));
     let timestamp = timed.trusted_throughout(&known);
+    let unread = stated::unread(&bundle.content, &signature, &certified.chain);
+    let stated = unread.map_or_else(|| Ok(Stated::read(&bundle.content)), Err);
+    let content = |claim: fn(&Case<'_>, &Stated) -> Result<Outcome, Refusal>| match &stated {
+        Ok(stated) => claim(&case, stated),
+        Err(why) => Ok(Outcome::NotJudged((*why).to_owned())),
+    };
     let mut claims = vec![
-        finding(Claim::Signature, signature::by_signer(&case)),
-        finding(Claim::Artifact, signature::over_artifact(&case)),
+        finding(Claim::Signature, signature),
+        finding(Claim::Artifact, content(signature::over_artifact)),
         finding(Claim::LogEntry, entry),
         finding(Claim::InclusionProof, logged.inclusion),
         finding(Claim::Checkpoint, logged.checkpoint),
@@ -182,18 +191,19 @@ pub fn verify(
         finding(Claim::Identity, identity::expected(&case)),
     ];
     claims.extend([
-        finding(Claim::PredicateType, provenance::predicate_type(&case)),
-        finding(Claim::Source, provenance::source(&case)),
-        finding(Claim::Builder, provenance::builder(&case)),
-        finding(Claim::Provenance, provenance::agrees(&case)),
+        finding(Claim::PredicateType, content(provenance::predicate_type)),
+        finding(Claim::Source, content(provenance::source)),
+        finding(Claim::Builder, content(provenance::builder)),
+        finding(Claim::Provenance, content(provenance::agrees)),
     ]);
+    let fails = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_) | Outcome::NotJudged(_));
     Report {
-        verified: !claims.iter().any(|finding| matches!(finding.outcome, Outcome::Refused(_))),
+        verified: !claims.iter().any(|finding| fails(&finding.outcome)),
         artifact: artifact.name(),
         claims,
         identity: case.certificate().map(Identity::of),
         signed_at: timed.signed_at.map(Timestamp::to_rfc3339),
-        statement: case.statement.and_then(Result::ok),
+        statement: stated.ok().and_then(|stated| stated.statement).and_then(Result::ok),
     }
 }
 
@@ -238,24 +248,9 @@ struct Case<'a> {
     artifact: &'a Artifact,
     trust: &'a Keyring,
     policy: &'a Policy,
-    /// The content as a statement; `None` if the artifact itself is signed.
-    statement: Option<Result<Statement, Refusal>>,
 }
 
 impl<'a> Case<'a> {
-    fn open(bundle: &'a Bundle, artifact: &'a Artifact, trust: &'a Keyring, policy: &'a Policy) -> Self {
-        let statement = match &bundle.content {
-            Content::Message(_) => None,
-            Content::Envelope(envelope) if envelope.payload_type() != dsse::IN_TOTO => {
-                Some(Err(format!("the envelope's payload is not of type {}", dsse::IN_TOTO)))
-            }
-            Content::Envelope(envelope) => {
-                Some(Statement::parse(envelope.payload()).map_err(|error| error.to_string()))
-            }
-        };
-        Self { bundle, artifact, trust, policy, statement }
-    }
-
     fn certificate(&self) -> Option<&'a Certificate> {
         match &self.bundle.signer {
             SigningMaterial::Certificate(certificate) => Some(certificate),

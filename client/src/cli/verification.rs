@@ -189,6 +189,7 @@ fn print(report: &Report, artifact: &str, console: &Console) -> Result<(), Failu
             Outcome::Proven(detail) => (Tone::Good, "proven      ", detail),
             Outcome::NotRequired(detail) => (Tone::Faint, "not required", detail),
             Outcome::Refused(detail) => (Tone::Bad, "refused     ", detail),
+            Outcome::NotJudged(detail) => (Tone::Faint, "not judged  ", detail),
         };
         console.toned(tone, &format!("  {word}"), &format!("  {:<18} {detail}", finding.claim.title()))?;
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use reqwest::header::HeaderMap;
+use serde::Deserialize;
 
 /// Longest request id that is shown, as Fulcio and Chancery limit it.
 const MAX_REQUEST_ID: usize = 128;
@@ -31,10 +32,13 @@ impl Answer {
 
     /// What the server says about a failure: the `message` of a JSON answer, or the start of its text; and the request's id.
     pub fn explain(&self) -> String {
-        let message = serde_json::from_slice::<serde_json::Value>(&self.body)
-            .ok()
-            .and_then(|json| json.get("message").and_then(|m| m.as_str()).map(str::to_owned))
-            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
+        /// The one member that is read; other JSON would take many times its text in memory.
+        #[derive(Deserialize)]
+        struct Said {
+            message: String,
+        }
+        let message = serde_json::from_slice::<Said>(&self.body)
+            .map_or_else(|_| String::from_utf8_lossy(&self.body).into_owned(), |said| said.message);
         // What a server says goes to a terminal: no control characters, not endless.
         let printable: String = message.trim().chars().filter(|c| !c.is_control()).take(300).collect();
         format!("{}{}", format!("{} {printable}", self.status).trim_end(), self.request)

@@ -1,15 +1,22 @@
 //! Dependencies of a build that are the repository it was built from.
 //!
 //! The strict spelling is `git+<repository>@<ref>`. A reader of provenance may take any other spelling of the
-//! same repository for the source as well, so those are found too, and state a repository that is not the
-//! expected one. [`place`] holds the spellings.
+//! same repository for the source as well, so the spellings that [`place`] knows are found too, and state a
+//! repository that is not the expected one.
 
 mod place;
 
 use serde_json::Value;
 
 use self::place::Place;
+use super::ProvenanceError;
 
+/// Most dependencies that are read. Each is compared with the repository.
+pub(super) const MAX_DEPENDENCIES: usize = 32 * 1024;
+/// Longest repository that is read, in bytes.
+const MAX_REPOSITORY: usize = 1024;
+/// Most segments of its path; GitLab's groups can be nested twenty deep.
+const MAX_SEGMENTS: usize = 32;
 /// The members of a dependency that locate it.
 const LOCATIONS: [&str; 2] = ["uri", "downloadLocation"];
 
@@ -30,8 +37,25 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(repository: &'a str, digest: &'static str) -> Self {
-        Self { repository, place: Place::of(repository), digest }
+    /// `id` is the number by which the forge knows the repository besides. A repository larger than any forge
+    /// has is refused, because every segment of it is looked for in every dependency.
+    pub(super) fn new(
+        repository: &'a str,
+        id: Option<&str>,
+        digest: &'static str,
+    ) -> Result<Self, ProvenanceError> {
+        if repository.len() > MAX_REPOSITORY {
+            return Err(ProvenanceError::TooMany { what: "bytes in its repository", limit: MAX_REPOSITORY });
+        }
+        let place = Place::of(repository, id);
+        if place.segments() > MAX_SEGMENTS {
+            return Err(ProvenanceError::TooMany { what: "segments in its repository", limit: MAX_SEGMENTS });
+        }
+        Ok(Self { repository, place, digest })
+    }
+
+    pub(super) fn repository(&self) -> &str {
+        self.repository
     }
 
     /// Reads `dependency` if it is this repository, or if that cannot be ruled out.
@@ -91,7 +115,7 @@ mod tests {
 
     #[test]
     fn only_the_strict_spelling_states_the_repository() {
-        let source = Source::new(REPOSITORY, "gitCommit");
+        let source = Source::new(REPOSITORY, None, "gitCommit").unwrap();
         let strict = source.split("git+https://github.com/octo-org/app@refs/tags/pkg@1.0");
         assert_eq!(strict, (Some(REPOSITORY.to_owned()), Some("refs/tags/pkg@1.0".to_owned())));
         for other in ["git+https://github.com/octo-org/app.git@main", "https://GitHub.com/octo-org/app@main"]
@@ -102,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_location_of_a_dependency_is_read() {
-        let source = Source::new(REPOSITORY, "gitCommit");
+        let source = Source::new(REPOSITORY, None, "gitCommit").unwrap();
         let own = "git+https://github.com/octo-org/app@main";
         let read = source.read(&json!({"uri": "pkg:generic/x", "downloadLocation": own})).unwrap();
         assert_eq!(read.repositories, [Some(REPOSITORY.to_owned())]);

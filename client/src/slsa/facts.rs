@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::dependency::{Dependency, Source};
+use super::dependency::{Dependency, MAX_DEPENDENCIES, Source};
 use super::{ProvenanceError, text};
 
 /// A fact about a build that certificates have in an extension of their own.
@@ -15,8 +15,10 @@ pub enum FactKind {
     SourceRef,
     /// Commit.
     Commit,
-    /// Workflow file with its ref, which started the build.
-    Workflow,
+    /// Path of the workflow file that started the build.
+    WorkflowPath,
+    /// Git ref of that file.
+    WorkflowRef,
     /// Builder.
     Builder,
     /// Run and attempt.
@@ -40,7 +42,8 @@ impl FactKind {
             Self::SourceRepository => "source repository",
             Self::SourceRef => "ref",
             Self::Commit => "commit",
-            Self::Workflow => "workflow",
+            Self::WorkflowPath => "workflow path",
+            Self::WorkflowRef => "workflow ref",
             Self::Builder => "builder",
             Self::Run => "run",
             Self::Trigger => "trigger",
@@ -57,7 +60,7 @@ impl FactKind {
             Self::SourceRepository => 12,
             Self::SourceRef => 14,
             Self::Commit => 13,
-            Self::Workflow => 18,
+            Self::WorkflowPath | Self::WorkflowRef => 18,
             Self::Builder => 9,
             Self::Run => 21,
             Self::Trigger => 20,
@@ -68,10 +71,25 @@ impl FactKind {
         }
     }
 
+    /// The fact in the text of its extension: all of it, or its part of `<repository>/<path>@<ref>`.
+    pub fn certified<'t>(self, text: &'t str, repository: &str) -> Option<&'t str> {
+        match self {
+            Self::WorkflowPath => split_workflow(text, repository).map(|(path, _)| path),
+            Self::WorkflowRef => split_workflow(text, repository).map(|(_, reference)| reference),
+            _ => Some(text),
+        }
+    }
+
     /// Whether two texts are the same fact: commits are hexadecimal, everything else is compared as text.
     pub fn same(self, one: &str, other: &str) -> bool {
         if self == Self::Commit { one.eq_ignore_ascii_case(other) } else { one == other }
     }
+}
+
+/// Path and ref of `<repository>/<path>@<ref>`, cut at the first `@` behind the repository, as GitHub's action
+/// does when it writes provenance. A ref may have more of them.
+pub(super) fn split_workflow<'t>(text: &'t str, repository: &str) -> Option<(&'t str, &'t str)> {
+    text.strip_prefix(repository)?.strip_prefix('/')?.split_once('@')
 }
 
 /// The facts that a dependency states.
@@ -98,19 +116,20 @@ pub(super) fn of_workflow(predicate: &Value) -> Result<Vec<Fact>, ProvenanceErro
         |name: &str| text(predicate, &format!("/buildDefinition/externalParameters/workflow/{name}"));
     let missing = ProvenanceError::MissingMember("externalParameters.workflow.repository");
     let repository = workflow("repository").ok_or(missing)?;
-    let config = workflow("path").zip(workflow("ref"));
-    let config = config.map(|(path, reference)| format!("{repository}/{path}@{reference}"));
     let internal =
         |name: &str| text(predicate, &format!("/buildDefinition/internalParameters/github/{name}"));
     let dependencies = predicate.pointer("/buildDefinition/resolvedDependencies");
     let runs = spelled(predicate.pointer("/runDetails/metadata"), ["invocationId", "invocationID"]);
-    let mut facts = of_source(&repository, "gitCommit", None, dependencies);
+    let id = internal("repository_id");
+    let source = Source::new(&repository, id.as_deref(), "gitCommit")?;
+    let mut facts = of_source(&source, None, dependencies)?;
     facts.extend([
-        Fact::once(FactKind::Workflow, config),
+        Fact::once(FactKind::WorkflowPath, workflow("path")),
+        Fact::once(FactKind::WorkflowRef, workflow("ref")),
         Fact::once(FactKind::Builder, text(predicate, "/runDetails/builder/id")),
         Fact { kind: FactKind::Run, stated: runs.collect() },
         Fact::once(FactKind::Trigger, internal("event_name")),
-        Fact::once(FactKind::RepositoryId, internal("repository_id")),
+        Fact::once(FactKind::RepositoryId, id),
         Fact::once(FactKind::OwnerId, internal("repository_owner_id")),
         Fact::once(FactKind::RunnerEnvironment, internal("runner_environment")),
     ]);
@@ -118,19 +137,22 @@ pub(super) fn of_workflow(predicate: &Value) -> Result<Vec<Fact>, ProvenanceErro
 }
 
 /// The source of provenance 0.2 of any build type: repository, ref and commit. They have their places also
-/// where the predicate has none.
-pub(super) fn of_config_source(predicate: &Value) -> Vec<Fact> {
+/// where the predicate has none. `id` is the repository's number.
+pub(super) fn of_config_source(predicate: &Value, id: Option<&str>) -> Result<Vec<Fact>, ProvenanceError> {
     let config = predicate.pointer("/invocation/configSource");
     match Config::read(predicate).repository {
-        Some(repository) => of_source(&repository, "sha1", config, predicate.pointer("/materials")),
-        None => SOURCE.map(|kind| Fact::once(kind, None)).to_vec(),
+        Some(repository) => {
+            let source = Source::new(&repository, id, "sha1")?;
+            of_source(&source, config, predicate.pointer("/materials"))
+        }
+        None => Ok(SOURCE.map(|kind| Fact::once(kind, None)).to_vec()),
     }
 }
 
 /// The facts of provenance 0.2 as slsa-github-generator writes it: all that it has from the token or the
 /// workflow's context. It has no runner environment.
 /// <https://github.com/slsa-framework/slsa-github-generator/blob/v2.1.0/slsa/buildtype.go>
-pub(super) fn of_generator(predicate: &Value) -> Vec<Fact> {
+pub(super) fn of_generator(predicate: &Value) -> Result<Vec<Fact>, ProvenanceError> {
     let config = Config::read(predicate);
     let environment = |name: &str| text(predicate, &format!("/invocation/environment/{name}"));
     // The specification and the generators in use spell this member differently.
@@ -143,19 +165,21 @@ pub(super) fn of_generator(predicate: &Value) -> Vec<Fact> {
     let own_run = environment("github_run_id").zip(environment("github_run_attempt"));
     let own_run = own_run.and_then(|(id, attempt)| config.run(&id, &attempt));
     let owner = environment("github_repository_owner").and_then(|owner| config.owner(&owner));
-    let mut facts = of_config_source(predicate);
+    let id = environment("github_repository_id");
+    let mut facts = of_config_source(predicate, id.as_deref())?;
     facts.extend([
         Fact::once(FactKind::SourceRef, environment("github_ref")),
         Fact::once(FactKind::Commit, environment("github_sha1")),
-        Fact::once(FactKind::Workflow, config.workflow()),
+        Fact::once(FactKind::WorkflowPath, config.path.clone()),
+        Fact::once(FactKind::WorkflowRef, config.reference.clone()),
         Fact::once(FactKind::Builder, text(predicate, "/builder/id")),
         Fact { kind: FactKind::Run, stated: runs.chain([own_run]).collect() },
         Fact::once(FactKind::Trigger, environment("github_event_name")),
-        Fact::once(FactKind::RepositoryId, environment("github_repository_id")),
+        Fact::once(FactKind::RepositoryId, id),
         Fact::once(FactKind::Owner, owner),
         Fact::once(FactKind::OwnerId, environment("github_repository_owner_id")),
     ]);
-    merged(facts)
+    Ok(merged(facts))
 }
 
 /// The source in provenance 0.2, and the facts that hang on it.
@@ -175,11 +199,6 @@ impl Config {
         let (repository, reference) =
             source.split_once('@').map_or((source, None), |(repository, at)| (repository, Some(at)));
         Self { repository: Some(repository.to_owned()), reference: reference.map(str::to_owned), path }
-    }
-
-    fn workflow(&self) -> Option<String> {
-        let Self { repository, reference, path } = self;
-        Some(format!("{}/{}@{}", repository.as_ref()?, path.as_ref()?, reference.as_ref()?))
     }
 
     fn run(&self, id: &str, attempt: &str) -> Option<String> {
@@ -216,19 +235,20 @@ fn spelled(object: Option<&Value>, names: [&str; 2]) -> impl Iterator<Item = Opt
     stated.into_iter()
 }
 
-/// Repository, ref and commit: `config` itself, if given, and every dependency that is this repository in any
-/// spelling.
+/// Repository, ref and commit: `config` itself, if given, and every dependency that is this repository in a
+/// known spelling.
 fn of_source(
-    repository: &str,
-    digest: &'static str,
+    source: &Source<'_>,
     config: Option<&Value>,
     dependencies: Option<&Value>,
-) -> Vec<Fact> {
-    let source = Source::new(repository, digest);
-    let others = dependencies.and_then(Value::as_array).into_iter().flatten();
+) -> Result<Vec<Fact>, ProvenanceError> {
+    let others = dependencies.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if others.len() > MAX_DEPENDENCIES {
+        return Err(ProvenanceError::TooMany { what: "dependencies", limit: MAX_DEPENDENCIES });
+    }
     let mut facts = SOURCE.map(|kind| Fact { kind, stated: Vec::new() });
     if config.is_none() {
-        facts[0].stated.push(Some(repository.to_owned()));
+        facts[0].stated.push(Some(source.repository().to_owned()));
     }
     for it in config.into_iter().chain(others) {
         let Some(Dependency { repositories, references, commits }) = source.read(it) else { continue };
@@ -237,5 +257,5 @@ fn of_source(
             .zip([repositories, references, commits])
             .for_each(|(fact, it)| fact.stated.extend(it));
     }
-    facts.to_vec()
+    Ok(facts.to_vec())
 }

@@ -39,8 +39,9 @@ pub(super) fn judge(case: &Case<'_>) -> Logged {
         let why = "the trusted root lists an attestation log, but the bundle has no log entry";
         return Logged::all(&Err(why.to_owned()), Err(why.to_owned()));
     }
+    let expected = leaf::Expected::default();
     Logged {
-        entry: each(entries, |entry| leaf::matches_bundle(case, entry)),
+        entry: each(entries, |entry| leaf::matches_bundle(case, entry, &expected)),
         inclusion: each(entries, |entry| tree::included(case, entry)),
         checkpoint: each(entries, |entry| tree::checkpointed(case, entry)),
         times: times(case),

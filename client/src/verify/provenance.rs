@@ -7,38 +7,37 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::fulcio;
 
 use super::identity::sole_name;
+use super::stated::Stated;
 use super::{Case, Outcome, Refusal, SignerPolicy, SourceUri, not_required, proven};
 use crate::slsa::{self, Fact, FactKind, Provenance};
-use crate::statement::Statement;
 
 /// One place that states nothing.
 const NOTHING: &[Option<String>] = &[None];
 
-pub(super) fn predicate_type(case: &Case<'_>) -> Result<Outcome, Refusal> {
+pub(super) fn predicate_type(case: &Case<'_>, stated: &Stated) -> Result<Outcome, Refusal> {
     let Some(expected) = &case.policy.predicate_type else {
-        return match &case.statement {
+        return match &stated.statement {
             None => not_required("the artifact itself is signed"),
             Some(Ok(statement)) => not_required(format!("found {}", statement.predicate_type)),
             Some(Err(why)) => Err(why.clone()),
         };
     };
-    let found = &case.statement()?.predicate_type;
+    let found = &stated.statement()?.predicate_type;
     if found != expected {
         return Err(format!("the statement is of type {found}; expected {expected}"));
     }
     proven(found)
 }
 
-pub(super) fn source(case: &Case<'_>) -> Result<Outcome, Refusal> {
+pub(super) fn source(case: &Case<'_>, stated: &Stated) -> Result<Outcome, Refusal> {
     let (source, source_ref) = (&case.policy.source, &case.policy.source_ref);
     if source.is_none() && source_ref.is_none() {
         return not_required("no source was expected");
     }
-    let provenance = provenance(case)?;
+    let provenance = stated.provenance()?;
     if case.certificate().is_none() && provenance.is_none() {
         return Err("neither a certificate nor provenance names a source".to_owned());
     }
-    let provenance = provenance.as_ref();
     if let Some(source) = source {
         named(case, provenance, FactKind::SourceRepository, source.as_str(), |found| source.is(found))?;
     }
@@ -67,9 +66,9 @@ fn named(
     stated.iter().try_for_each(|found| expect("provenance", kind.name(), found.as_deref(), expected, &is))
 }
 
-pub(super) fn builder(case: &Case<'_>) -> Result<Outcome, Refusal> {
+pub(super) fn builder(case: &Case<'_>, stated: &Stated) -> Result<Outcome, Refusal> {
     let Some(expected) = &case.policy.builder else { return not_required("no builder was expected") };
-    let provenance = provenance(case)?;
+    let provenance = stated.provenance()?;
     let certified =
         case.certificate().map(|it| certified_builder(case, it, provenance.is_some())).transpose()?;
     let certified = certified.flatten();
@@ -78,15 +77,20 @@ pub(super) fn builder(case: &Case<'_>) -> Result<Outcome, Refusal> {
     {
         return Err(format!("the certificate is for builder `{certified}`; expected builder `{expected}`"));
     }
-    let stated = provenance.map(|provenance| provenance.builder);
-    if let Some(stated) = &stated
+    let stated = provenance.map(|provenance| provenance.builder.as_str());
+    if let Some(stated) = stated
         && !is_builder(expected, stated)
     {
         return Err(format!("the provenance names builder `{stated}`; expected `{expected}`"));
     }
-    match stated.or(certified) {
-        Some(found) => proven(found),
-        None => Err("neither a certificate nor provenance names a builder".to_owned()),
+    match (certified, stated) {
+        // A statement without a ref leaves it to the certificate.
+        (Some(certified), Some(stated)) if stated != certified && stated.contains('@') => {
+            Err(format!("the provenance names builder `{stated}`, the certificate `{certified}`"))
+        }
+        (Some(certified), _) => proven(certified),
+        (None, Some(stated)) => proven(stated),
+        (None, None) => Err("neither a certificate nor provenance names a builder".to_owned()),
     }
 }
 
@@ -110,21 +114,21 @@ fn certified_builder(
 
 /// Held against the provenance as soon as anything is expected of it. Otherwise the signer is trusted with what it
 /// says, as by every other client, and a difference is only told.
-pub(super) fn agrees(case: &Case<'_>) -> Result<Outcome, Refusal> {
+pub(super) fn agrees(case: &Case<'_>, stated: &Stated) -> Result<Outcome, Refusal> {
     let policy = case.policy;
     let expected = policy.source.is_some()
         || policy.source_ref.is_some()
         || policy.builder.is_some()
         || policy.predicate_type.is_some();
-    match agreement(case) {
+    match agreement(case, stated) {
         Err(why) if !expected => not_required(format!("nothing was expected of the build; {why}")),
         outcome => outcome,
     }
 }
 
-fn agreement(case: &Case<'_>) -> Result<Outcome, Refusal> {
-    let Some(provenance) = provenance(case)? else {
-        return not_required(no_provenance(case));
+fn agreement(case: &Case<'_>, stated: &Stated) -> Result<Outcome, Refusal> {
+    let Some(provenance) = stated.provenance()? else {
+        return not_required(no_provenance(stated));
     };
     if !provenance.unknown_parameters.is_empty() {
         return Err(format!(
@@ -142,10 +146,16 @@ fn agreement(case: &Case<'_>) -> Result<Outcome, Refusal> {
             "nothing of build type {build_type} is known to repeat the certificate"
         ));
     }
+    let repository = fulcio::read(certificate, FactKind::SourceRepository.extension());
+    let stated_repository = provenance.stated(FactKind::SourceRepository).iter().flatten().next();
+    let repository = repository.as_ref().or(stated_repository).map_or("", String::as_str);
     let mut compared = Vec::new();
     for fact in &provenance.facts {
-        let Some(certified) = fulcio::read(certificate, fact.kind.extension()) else { continue };
-        same(fact, &certified)?;
+        let Some(text) = fulcio::read(certificate, fact.kind.extension()) else { continue };
+        let certified = fact.kind.certified(&text, repository).ok_or_else(|| {
+            format!("the certificate's workflow `{text}` is not a file of `{repository}` at a ref")
+        })?;
+        same(fact, certified)?;
         compared.push(fact.kind.name());
     }
     match compared.split_last() {
@@ -155,8 +165,8 @@ fn agreement(case: &Case<'_>) -> Result<Outcome, Refusal> {
     }
 }
 
-fn no_provenance(case: &Case<'_>) -> String {
-    match &case.statement {
+fn no_provenance(stated: &Stated) -> String {
+    match &stated.statement {
         Some(Ok(statement)) if slsa::is_unread(&statement.predicate_type) => {
             let found: String = statement.predicate_type.chars().take(100).collect();
             format!("{found} is not read; versions 0.2 and 1 of SLSA provenance are")
@@ -183,15 +193,6 @@ fn same(fact: &Fact, certified: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The provenance, if the content is some; an error if it claims to be and is malformed.
-fn provenance(case: &Case<'_>) -> Result<Option<Provenance>, Refusal> {
-    match &case.statement {
-        None => Ok(None),
-        Some(Err(why)) => Err(why.clone()),
-        Some(Ok(statement)) => Provenance::read(statement).map_err(|error| error.to_string()),
-    }
-}
-
 fn expect(
     place: &str,
     what: &str,
@@ -210,13 +211,4 @@ fn expect(
 fn is_builder(expected: &str, found: &str) -> bool {
     found == expected
         || (!expected.contains('@') && found.split_once('@').is_some_and(|(builder, _)| builder == expected))
-}
-
-impl Case<'_> {
-    pub(super) fn statement(&self) -> Result<&Statement, Refusal> {
-        match &self.statement {
-            Some(statement) => statement.as_ref().map_err(Clone::clone),
-            None => Err("the artifact itself is signed, not a statement about it".to_owned()),
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use chancery_tlog::key::HashAlgorithm;
 
+use super::stated::Stated;
 use super::{Case, Outcome, Refusal, proven};
 use crate::bundle::{Content, MessageSignature};
 
@@ -29,7 +30,7 @@ pub(super) fn by_signer(case: &Case<'_>) -> Result<Outcome, Refusal> {
     }
 }
 
-pub(super) fn over_artifact(case: &Case<'_>) -> Result<Outcome, Refusal> {
+pub(super) fn over_artifact(case: &Case<'_>, stated: &Stated) -> Result<Outcome, Refusal> {
     match &case.bundle.content {
         Content::Message(MessageSignature { digest: None, .. }) => {
             proven(format!("{}, by the signature", case.artifact.name()))
@@ -50,7 +51,7 @@ pub(super) fn over_artifact(case: &Case<'_>) -> Result<Outcome, Refusal> {
             proven(case.artifact.name())
         }
         Content::Envelope(_) => {
-            let statement = case.statement()?;
+            let statement = stated.statement()?;
             let subject = statement.subject_of(case.artifact).ok_or_else(|| {
                 format!(
                     "{} is not among the statement's {} subjects",

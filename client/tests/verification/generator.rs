@@ -116,7 +116,7 @@ fn without_a_source_nothing_is_proven() {
 fn the_report_names_the_facts_of_the_generator() {
     let instance = TestInstance::new();
     let report = judged(&instance, &original(), &policies()[0]);
-    let expected = "source repository, ref, commit, workflow, builder, run, trigger, repository id, owner and \
+    let expected = "source repository, ref, commit, workflow path, workflow ref, builder, run, trigger, repository id, owner and \
                     owner id are the certificate's";
     assert_eq!(outcome(&report, Claim::Provenance), &Outcome::Proven(expected.to_owned()));
 }
@@ -140,6 +140,26 @@ fn both_spellings_of_the_run_are_read() {
     }
     let report = with(json!({"buildInvocationId": own, "buildInvocationID": 5}));
     assert_refused(&report, Claim::Provenance, "says no run");
+}
+
+/// The ref of the source and that of the workflow differ where an event of one branch runs the workflow of another.
+#[test]
+fn path_and_ref_of_the_workflow_are_cut_where_the_certificate_is() {
+    let instance = TestInstance::new();
+    let mut leaf = leaf();
+    let workflow = format!("{REPOSITORY}/.github/workflows/release.yml@refs/heads/evil@refs/tags/v1");
+    leaf.extensions.iter_mut().filter(|(number, _)| *number == 18).for_each(|(_, text)| {
+        text.clone_from(&workflow);
+    });
+    let mut predicate = original();
+    predicate["invocation"]["configSource"]["entryPoint"] =
+        json!(".github/workflows/release.yml@refs/heads/evil");
+    let mut statement = statement();
+    (statement.predicate, statement.predicate_type) = (predicate, PROVENANCE_V0_2.to_owned());
+    for policy in policies() {
+        let report = judge(&instance.attest(&statement, &leaf), &instance.trust(), &policy);
+        assert_refused(&report, Claim::Provenance, "says workflow path");
+    }
 }
 
 #[test]

@@ -192,8 +192,8 @@ fn the_report_names_exactly_what_was_compared() {
     };
     assert_eq!(
         told(&Leaf::workflow()),
-        "source repository, ref, commit, workflow, builder, run, trigger, repository id, owner id and runner \
-         environment are the certificate's"
+        "source repository, ref, commit, workflow path, workflow ref, builder, run, trigger, repository \
+         id, owner id and runner environment are the certificate's"
     );
     let mut old = Leaf::workflow();
     old.extensions.retain(|(number, _)| [8, 9, 12, 14].contains(number));
@@ -228,6 +228,8 @@ fn every_dependency_of_the_repository_is_compared() {
         ("pkg:github/octo-org/app@v1".to_owned(), "names source repository"),
         ("git+https://github.com/x@y/../octo-org/app@refs/tags/v1".to_owned(), "names source repository"),
         ("github:octo-org/app".to_owned(), "names source repository"),
+        ("git+https://redirect.github.com/octo-org/app@refs/tags/v1".to_owned(), "names source repository"),
+        ("https://api.github.com/repositories/74/tarball/evil".to_owned(), "names source repository"),
     ] {
         let report = with(json!({"uri": uri, "digest": {"gitCommit": "00"}}));
         let words = words.trim_start_matches("says ").trim_start_matches("names ");
@@ -278,4 +280,94 @@ fn another_issuers_certificate_for_the_same_repository_is_refused() {
     }
     let named = IssuerRule::Exact("https://ci.example/tenant".to_owned());
     assert_verified(&judge(Policy::source(SourceUri::parse(REPOSITORY).unwrap(), named)));
+}
+
+/// The path of the builder's workflow, which `--builder-id` may name without a ref.
+const ANY_REF: &str = "https://github.com/octo-org/app/.github/workflows/release.yml";
+
+/// A certificate of the builder's workflow at another ref, as whoever can push a branch gets.
+fn at_ref(reference: &str) -> Leaf {
+    let mut leaf = Leaf::workflow();
+    let workflow = format!("{ANY_REF}@{reference}");
+    for (number, text) in &mut leaf.extensions {
+        match number {
+            9 | 18 => text.clone_from(&workflow),
+            14 => reference.clone_into(text),
+            _ => {}
+        }
+    }
+    leaf
+}
+
+/// The certificate's builder is proven, not the one that the job states beside it.
+#[test]
+fn the_builder_is_the_certificates_also_where_any_ref_will_do() {
+    let instance = TestInstance::new();
+    let judged = |stated: &str, expected: &str| {
+        let predicate = json!({
+            "buildDefinition": {"buildType": "https://example.com/own/v1", "externalParameters": {}},
+            "runDetails": {"builder": {"id": stated}},
+        });
+        let bundle = instance.attest(&Statement { predicate, ..statement() }, &at_ref("refs/heads/evil"));
+        judge(&bundle, &instance.trust(), &Policy::builder(expected, github()))
+    };
+    let certified = format!("{ANY_REF}@refs/heads/evil");
+    for stated in [format!("{ANY_REF}@refs/tags/v1"), format!("{ANY_REF}@"), format!("{certified}@")] {
+        let words = format!("names builder `{stated}`, the certificate `{certified}`");
+        assert_refused(&judged(&stated, ANY_REF), Claim::Builder, &words);
+    }
+    for (stated, expected) in
+        [(certified.as_str(), ANY_REF), (ANY_REF, ANY_REF), (certified.as_str(), certified.as_str())]
+    {
+        let report = judged(stated, expected);
+        assert_verified(&report);
+        assert_eq!(outcome(&report, Claim::Builder), &Outcome::Proven(certified.clone()));
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// A ref may have any number of `@`, and a workflow's path none: wherever else the certificate's text is cut, path and
+    /// ref are others.
+    #[test]
+    fn path_and_ref_of_the_workflow_are_cut_where_the_certificate_is(
+        reference in "refs/(heads|tags)/[a-z0-9]{1,3}((@|@refs/tags/|/)[a-z0-9.]{0,2}[a-z0-9]){0,4}"
+    ) {
+        let instance = &*INSTANCE;
+        let mut leaf = Leaf::workflow();
+        leaf.extensions.iter_mut().filter(|(number, _)| *number == 18).for_each(|(_, text)| {
+            *text = format!("{ANY_REF}@{reference}");
+        });
+        let whole = format!(".github/workflows/release.yml@{reference}");
+        for (count, (at, _)) in whole.match_indices('@').enumerate() {
+            let mut predicate = statement().predicate;
+            let workflow = &mut predicate["buildDefinition"]["externalParameters"]["workflow"];
+            workflow["path"] = json!(whole[..at]);
+            workflow["ref"] = json!(whole[at + 1..]);
+            let bundle = instance.attest(&Statement { predicate, ..statement() }, &leaf);
+            let report = judge(&bundle, &instance.trust(), &workflow_policy().with_predicate_type(PROVENANCE_V1));
+            proptest::prop_assert_eq!(report.verified, count == 0, "{}: {:#?}", &whole[at..], report.claims);
+        }
+    }
+}
+
+static INSTANCE: std::sync::LazyLock<TestInstance> = std::sync::LazyLock::new(TestInstance::new);
+
+/// A repository or list that is larger than honest ones is not compared with anything.
+#[test]
+fn sizes_of_the_source_are_limited() {
+    let instance = TestInstance::new();
+    let judged = |path: &str, value: Value| {
+        let mut predicate = statement().predicate;
+        *predicate.pointer_mut(path).unwrap() = value;
+        judge(&attested(&instance, predicate), &instance.trust(), &everything())
+    };
+    let repository = "/buildDefinition/externalParameters/workflow/repository";
+    for long in [format!("{REPOSITORY}{}", "x".repeat(1024)), format!("{REPOSITORY}{}", "/x".repeat(32))] {
+        assert_refused(&judged(repository, json!(long)), Claim::Provenance, "has more than");
+    }
+    let many = vec![json!({"uri": "pkg:npm/x"}); 32 * 1024 + 1];
+    let report = judged("/buildDefinition/resolvedDependencies", json!(many));
+    assert_refused(&report, Claim::Provenance, "has more than 32768 dependencies");
 }

@@ -126,6 +126,22 @@ fn a_tampered_envelope_is_refused() {
     assert_refused(&report, Claim::LogEntry, "another signature");
     let report = tampered(|kind, _, _| kind.push('x'));
     assert_refused(&report, Claim::Signature, "does not verify");
+    for claim in [Claim::Artifact, Claim::PredicateType, Claim::Source, Claim::Builder, Claim::Provenance] {
+        assert!(matches!(outcome(&report, claim), Outcome::NotJudged(_)), "{:?}", report.claims);
+    }
+}
+
+#[test]
+fn a_signed_payload_that_is_not_a_statement_is_refused() {
+    let instance = TestInstance::new();
+    let key = EphemeralKey::generate().unwrap();
+    let certificate = instance.issue(key.public_key(), &Leaf::workflow(), &instance.ct);
+    let payload = statement().encode().unwrap();
+    let signature = key.sign(&chancery::dsse::pae("text/plain", &payload)).unwrap();
+    let envelope = Envelope::new("text/plain", payload, signature);
+    let entry = instance.log_dsse(&envelope, &certificate.to_pem(), NOW);
+    let bundle = fixture::bundle(certificate, entry, Content::Envelope(envelope));
+    let report = judge(&bundle, &instance.trust(), &workflow_policy());
     assert_refused(&report, Claim::Artifact, "payload is not of type");
 }
 

@@ -4,6 +4,8 @@
 //! in what. A leaf of v1 keeps what no bundle carries (the hash of the envelope as it was sent, the rest of a chain):
 //! its members are compared one by one, and then it is made again of those members.
 
+use std::cell::OnceCell;
+
 use chancery_tlog::key::HashAlgorithm;
 use chancery_tlog::merkle::Hash;
 use chancery_tlog::rekor::{self, Verifier};
@@ -22,13 +24,43 @@ const OTHER_SIGNATURE: &str = "the log entry is about another signature";
 const OTHER_SIGNER: &str = "the log entry is about another signer";
 const OTHER_STATEMENT: &str = "the log entry is about another statement";
 
-pub(super) fn matches_bundle(case: &Case<'_>, entry: &LogEntry) -> Result<Outcome, Refusal> {
+/// What every leaf is compared with. It is made of the whole content, so once for all entries.
+#[derive(Default)]
+pub(super) struct Expected {
+    hashedrekord: OnceCell<Result<Vec<rekor_v2::Body>, Refusal>>,
+    dsse: OnceCell<Result<Vec<rekor_v2::Body>, Refusal>>,
+    payload: OnceCell<Hash>,
+    spellings: OnceCell<[Hash; 2]>,
+}
+
+impl Expected {
+    /// The Rekor v2 leaves that the bundle makes.
+    fn bodies(&self, case: &Case<'_>, kind: &str) -> Result<&[rekor_v2::Body], Refusal> {
+        let made = if kind == "dsse" { &self.dsse } else { &self.hashedrekord };
+        made.get_or_init(|| made_again(case, kind)).as_deref().map_err(Clone::clone)
+    }
+
+    fn payload(&self, envelope: &Envelope) -> &Hash {
+        self.payload.get_or_init(|| Hash::digest(envelope.payload()))
+    }
+
+    /// Hashes of the envelope's JSON as signers are known to write it.
+    fn spellings(&self, envelope: &Envelope) -> &[Hash; 2] {
+        self.spellings.get_or_init(|| envelope.spellings().map(|json| Hash::digest(json.as_bytes())))
+    }
+}
+
+pub(super) fn matches_bundle(
+    case: &Case<'_>,
+    entry: &LogEntry,
+    expected: &Expected,
+) -> Result<Outcome, Refusal> {
     let log = trusted_log(case, entry)?;
     let (kind, version) = (entry.kind.as_str(), entry.version.as_str());
     if entry.is_rekor_v2() {
-        same_as_made_again(case, entry)?;
+        same_as_made_again(case, entry, expected)?;
     } else if KINDS.contains(&(kind, version)) {
-        same_members(case, entry)?;
+        same_members(case, entry, expected)?;
     } else {
         return Err(format!("log entries of kind {kind} {version} are not supported"));
     }
@@ -37,8 +69,8 @@ pub(super) fn matches_bundle(case: &Case<'_>, entry: &LogEntry) -> Result<Outcom
 }
 
 /// Rekor v2: the leaf is what this bundle makes.
-fn same_as_made_again(case: &Case<'_>, entry: &LogEntry) -> Result<(), Refusal> {
-    let made = made_again(case, entry)?;
+fn same_as_made_again(case: &Case<'_>, entry: &LogEntry, expected: &Expected) -> Result<(), Refusal> {
+    let made = expected.bodies(case, &entry.kind)?;
     if made.iter().any(|body| body.encode().is_ok_and(|leaf| leaf == entry.body)) {
         return Ok(());
     }
@@ -51,14 +83,14 @@ fn same_as_made_again(case: &Case<'_>, entry: &LogEntry) -> Result<(), Refusal> 
 }
 
 /// The leaf that the bundle makes: one for each way in which the signer's key signs (Ed25519 has two).
-fn made_again(case: &Case<'_>, entry: &LogEntry) -> Result<Vec<rekor_v2::Body>, Refusal> {
+fn made_again(case: &Case<'_>, kind: &str) -> Result<Vec<rekor_v2::Body>, Refusal> {
     let material = match case.certificate() {
         Some(certificate) => Material::Certificate(certificate.clone()),
         None => Material::Key(case.signing_key()?.clone()),
     };
     let verifiers =
         KeyDetails::ALL.into_iter().filter_map(|way| rekor_v2::Verifier::new(way, material.clone()));
-    match (&case.bundle.content, entry.kind.as_str()) {
+    match (&case.bundle.content, kind) {
         (content, "hashedrekord") => verifiers.filter_map(|it| hashedrekord(case, content, it)).collect(),
         (Content::Envelope(envelope), "dsse") => Ok(verifiers.map(|it| dsse(envelope, it)).collect()),
         _ => Err(OTHER_KIND.to_owned()),
@@ -119,7 +151,7 @@ fn v2_signatures(body: &rekor_v2::Body) -> Vec<&[u8]> {
 }
 
 /// Rekor v1: every member is the bundle's, and the members are all of the leaf.
-fn same_members(case: &Case<'_>, entry: &LogEntry) -> Result<(), Refusal> {
+fn same_members(case: &Case<'_>, entry: &LogEntry, expected: &Expected) -> Result<(), Refusal> {
     let claimed = (entry.kind.as_str(), entry.version.as_str());
     let body = rekor::Body::parse(&entry.body).map_err(|error| format!("the log entry's body: {error}"))?;
     match (&body, &case.bundle.content) {
@@ -131,16 +163,18 @@ fn same_members(case: &Case<'_>, entry: &LogEntry) -> Result<(), Refusal> {
         }
         (rekor::Body::Dsse { payload_hash, signatures, .. }, Content::Envelope(envelope)) => {
             expect_kind(claimed, KINDS[1])?;
-            same_envelope(case, envelope, payload_hash, signatures)?;
+            same_statement(expected.payload(envelope), payload_hash)?;
+            same_envelope(case, envelope, signatures)?;
         }
         (rekor::Body::Intoto { payload_hash, signatures }, Content::Envelope(envelope)) => {
             expect_kind(claimed, KINDS[2])?;
-            same_envelope(case, envelope, payload_hash, signatures)?;
+            same_statement(expected.payload(envelope), payload_hash)?;
+            same_envelope(case, envelope, signatures)?;
         }
         (rekor::Body::IntotoV001 { envelope_hash, payload_hash, verifier }, Content::Envelope(envelope)) => {
             expect_kind(claimed, KINDS[3])?;
-            same_statement(envelope, payload_hash)?;
-            same_spelling(envelope, envelope_hash)?;
+            same_statement(expected.payload(envelope), payload_hash)?;
+            same_spelling(expected.spellings(envelope), envelope_hash)?;
             same_signer(case, verifier)?;
         }
         _ => return Err(OTHER_KIND.to_owned()),
@@ -192,10 +226,8 @@ fn other_artifact(algorithm: HashAlgorithm, digest: &[u8]) -> Refusal {
 fn same_envelope(
     case: &Case<'_>,
     envelope: &Envelope,
-    payload_hash: &Hash,
     signatures: &[(Vec<u8>, Verifier)],
 ) -> Result<(), Refusal> {
-    same_statement(envelope, payload_hash)?;
     let [(signature, verifier)] = signatures else { return Err(several(signatures.len())) };
     same_signature(signature, envelope.signature())?;
     same_signer(case, verifier)
@@ -205,13 +237,13 @@ fn several(count: usize) -> Refusal {
     format!("the log entry has {count} signatures, the bundle has one")
 }
 
-fn same_statement(envelope: &Envelope, payload_hash: &Hash) -> Result<(), Refusal> {
-    if *payload_hash == Hash::digest(envelope.payload()) { Ok(()) } else { Err(OTHER_STATEMENT.to_owned()) }
+fn same_statement(payload: &Hash, logged: &Hash) -> Result<(), Refusal> {
+    if payload == logged { Ok(()) } else { Err(OTHER_STATEMENT.to_owned()) }
 }
 
 /// Binds an entry to the signature where it keeps only the hash of the envelope's JSON, which bundles do not carry.
-fn same_spelling(envelope: &Envelope, envelope_hash: &Hash) -> Result<(), Refusal> {
-    if envelope.spellings().iter().any(|json| Hash::digest(json.as_bytes()) == *envelope_hash) {
+fn same_spelling(spellings: &[Hash; 2], envelope_hash: &Hash) -> Result<(), Refusal> {
+    if spellings.contains(envelope_hash) {
         return Ok(());
     }
     Err("the log entry is about another envelope, or one in a spelling that no known signer writes"

@@ -38,6 +38,7 @@ const SPELLINGS: &[Spelling] = &[
     ("full stop", |it| it.replacen("github.com", "github.com.", 1)),
     ("www", |it| it.replacen("github.com", "www.github.com", 1)),
     ("ssh", |it| it.replacen("github.com", "ssh.github.com", 1)),
+    ("redirect", |it| it.replacen("github.com", "redirect.github.com", 1)),
     ("doubled slash", |it| it.replace("octo-org/", "octo-org//")),
     ("dot", |it| it.replace("octo-org/", "octo-org/./")),
     ("dots", |it| it.replacen("octo-org/", "evil/../octo-org/", 1)),
@@ -55,7 +56,7 @@ const ENDS: [&str; 6] = ["", "@refs/heads/evil", "/", "?ref=x", "#main", "/archi
 /// One spelling may take away what the other changes, so both orders are tried.
 #[test]
 fn every_spelling_of_the_repository_is_found_and_every_two_of_them() {
-    let place = Place::of(REPOSITORY);
+    let place = Place::of(REPOSITORY, None);
     for (one, spell) in SPELLINGS {
         for (other, respell) in SPELLINGS {
             for end in ENDS {
@@ -68,7 +69,7 @@ fn every_spelling_of_the_repository_is_found_and_every_two_of_them() {
 
 #[test]
 fn names_of_forges_are_found() {
-    let place = Place::of(REPOSITORY);
+    let place = Place::of(REPOSITORY, None);
     for text in [
         "github:octo-org/app",
         "gh:octo-org/app#main",
@@ -90,19 +91,45 @@ fn names_of_forges_are_found() {
     ] {
         assert!(place.is_in(text), "{text}");
     }
-    let own = Place::of("https://git.example:8443/123org/app");
+    let own = Place::of("https://git.example:8443/123org/app", None);
     for text in ["git@git.example:123org/app.git", "https://git.example/123org/app", "git.example:123org/app"]
     {
         assert!(own.is_in(text), "{text}");
     }
-    let numbers = Place::of("https://github.com/443/app");
+    let numbers = Place::of("https://github.com/443/app", None);
     assert!(numbers.is_in("git@github.com:443/app.git"));
-    assert!(Place::of("http://[::1]:8080/o/r").is_in("git+http://[0:0::1]:8080/o/r@main"));
+    assert!(Place::of("http://[::1]:8080/o/r", None).is_in("git+http://[0:0::1]:8080/o/r@main"));
+}
+
+/// The number may stand for the path where APIs have it, in every spelling of the rest.
+#[test]
+fn the_number_of_the_repository_is_found() {
+    let place = Place::of(REPOSITORY, Some("74"));
+    let api = "https://api.github.com/repositories/74";
+    for (one, spell) in SPELLINGS {
+        for end in ENDS {
+            let text = spell(&format!("{api}{end}"));
+            assert!(place.is_in(&text), "{one}: {text:?}");
+        }
+    }
+    let gitlab = Place::of("https://gitlab.com/octo-org/app", Some("74"));
+    assert!(gitlab.is_in("https://gitlab.com/api/v4/projects/74/repository/archive.zip"));
+    assert!(
+        Place::of("https://ghe.example/o/r", Some("74")).is_in("https://ghe.example/api/v3/repositories/74")
+    );
+    for other in
+        ["https://api.github.com/repositories/745/tarball", "https://github.com/evil/74", "pkg:npm/74"]
+    {
+        assert!(!place.is_in(other), "{other}");
+    }
+    for none in [None, Some("")] {
+        assert!(!Place::of(REPOSITORY, none).is_in("https://api.github.com/repositories/"), "{none:?}");
+    }
 }
 
 #[test]
 fn other_places_are_not() {
-    let place = Place::of(REPOSITORY);
+    let place = Place::of(REPOSITORY, None);
     for text in [
         "git+https://github.com/octo-org/app2@main",
         "git+https://github.com/octo-org@main",
@@ -125,11 +152,22 @@ fn other_places_are_not() {
 /// Whatever is too long or too deep to be read is not ruled out.
 #[test]
 fn texts_that_are_not_read_cannot_be_ruled_out() {
-    let place = Place::of(REPOSITORY);
+    let place = Place::of(REPOSITORY, None);
     assert!(place.is_in(&"x".repeat(MAX_TEXT + 1)));
     assert!(place.is_in(&format!("{}octo-org/app", "x:".repeat(MAX_BEGINNINGS + 1))));
     assert!(place.is_in(&format!("https://x.example/%{}41", "25".repeat(MAX_ROUNDS))));
     assert!(!place.is_in(&"%41".repeat(MAX_TEXT / 3)));
+}
+
+/// However many texts there are: those behind the limit are not ruled out.
+#[test]
+fn the_work_for_all_texts_is_limited() {
+    let place = Place::of(REPOSITORY, None);
+    let (dear, cheap) =
+        (format!("{}app/octo-org/{}", ":".repeat(MAX_BEGINNINGS), "x".repeat(1900)), "pkg:npm/x");
+    let ruled_out = (0..MAX_WORK / dear.len()).take_while(|_| !place.is_in(&dear)).count();
+    assert_eq!(ruled_out, MAX_WORK / dear.len() / (MAX_BEGINNINGS + 1));
+    assert!(!place.is_in(cheap));
 }
 
 proptest::proptest! {
@@ -141,7 +179,7 @@ proptest::proptest! {
             && url.host_str() == Some("github.com")
             && (url.path() == "/octo-org/app" || url.path().starts_with("/octo-org/app/"))
         {
-            proptest::prop_assert!(Place::of(REPOSITORY).is_in(&text), "{}", text);
+            proptest::prop_assert!(Place::of(REPOSITORY, None).is_in(&text), "{}", text);
         }
     }
 }
