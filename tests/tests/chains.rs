@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use chancery_tests::verdicts::{Signed, Time, all_verify, sign, verdicts};
-use chancery_tests::{Instance, Rekor, Server, http, peers, program};
+use chancery_tests::{Instance, Rekor, Server, http, issuers_yaml, peers, program};
+use chancery_tlog::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 
 /// Runs a subcommand on the instance's folder.
@@ -206,5 +208,250 @@ async fn a_chain_that_ends_takes_its_own_role_out_of_service_and_nothing_else() 
     instance.server.start_by(later(4, &["run"])?).await?;
     let (status, ready) = get(&instance, "/readyz").await?;
     ensure!(status == 200 && !ready.contains("degraded"), "{status} {ready}");
+    Ok(())
+}
+
+/// The period of each member of a list of the trusted root, as start and end.
+fn periods(root: &Value, list: &str) -> Result<Vec<(Value, Value)>> {
+    let members = root[list].as_array().with_context(|| format!("{list}: {root}"))?;
+    let period = |member: &Value| {
+        let range = member.pointer("/publicKey/validFor").unwrap_or(&member["validFor"]);
+        (range["start"].clone(), range["end"].clone())
+    };
+    Ok(members.iter().map(period).collect())
+}
+
+/// Takes an instance's own issuance log away and lets the CA write to the one of another process.
+async fn log_elsewhere(instance: &Instance) -> Result<Server> {
+    let issuers = issuers_yaml(&[instance.issuer.url()]);
+    let mut elsewhere = Server::init(instance.scratch(), "elsewhere", &issuers, Rekor::V1)?;
+    std::fs::copy(instance.server.trust("ca-chain.pem"), elsewhere.folder().join("roots.pem"))?;
+    elsewhere.configure(&[("dialect = \"ct\"", "dialect = \"ct\"\nroots = \"roots.pem\"")])?;
+    elsewhere.start().await?;
+
+    let folder = instance.server.folder();
+    std::fs::copy(elsewhere.trust("ct.pub"), folder.join("elsewhere.pub"))?;
+    let path = folder.join("chancery.toml");
+    let text = std::fs::read_to_string(&path)?;
+    let own = text.find("\n[[log]]\n").context("a log")?;
+    let next = own + 1 + text[own + 1..].find("\n[[log]]\n").context("another log")?;
+    std::fs::write(&path, [&text[..own], &text[next..]].concat())?;
+    let key = "key = \"keys/ca.key\"\n";
+    let log =
+        format!("{key}issuance_log = {{ url = \"{}/ct\", key = \"elsewhere.pub\" }}\n", elsewhere.url());
+    instance.server.configure(&[(key, &log)])?;
+    let (trust, why) = (folder.join("trust").display().to_string(), "nothing was ever logged there");
+    changed(instance, &["export-trust"], &["--output", &trust, "--untrusted", why])?.success()?;
+    changed(instance, &["tuf", "sign"], &["--untrusted", why])?.success()?;
+    Ok(elsewhere)
+}
+
+#[tokio::test]
+async fn a_log_of_another_process_is_trusted_since_its_own_start_whatever_becomes_of_the_ca() -> Result<()> {
+    let mut instance = Instance::stopped().await?;
+    let mut elsewhere = log_elsewhere(&instance).await?;
+    instance.server.start().await?;
+    let before = trusted_root(&instance)?;
+    let mut all = vec![sign(&instance, "first").await?];
+    // Whole seconds are written down: the next one has begun.
+    let begun = SystemClock.now().seconds();
+    while SystemClock.now().seconds() == begun {
+        tokio::task::yield_now().await;
+    }
+    for name in ["second", "third"] {
+        replace(&mut instance, &["ca"]).await.context(name)?;
+        all.push(sign(&instance, name).await.context(name)?);
+    }
+    let after = trusted_root(&instance)?;
+    let (then, now) = (periods(&before, "ctlogs")?, periods(&after, "ctlogs")?);
+    ensure!(then == now, "the period of the log moved with the CA: {then:?}, {now:?}");
+    for signed in &all {
+        all_verify(&instance, signed, Time::Authority)?;
+    }
+    let text = std::fs::read_to_string(instance.server.folder().join("chancery.toml"))?;
+    let line = text.lines().find(|line| line.starts_with("issuance_log")).context("issuance_log")?;
+    let since = then[0].0.as_str().context("a start")?;
+    ensure!(line.contains(since), "it is not written down: {line}");
+
+    // The CA gets a log of its own again, beside the other one at first.
+    instance.server.stop().await?;
+    changed(&instance, &["add-log"], &["ct"])?.success()?;
+    ensure!(periods(&trusted_root(&instance)?, "ctlogs")?.len() == 2, "one log hides the other");
+    let past = format!(
+        "[[ca.past_issuance_log]]\nname = \"elsewhere\"\nurl = \"{}/ct\"\nkey = \"elsewhere.pub\"\n\
+         since = \"{since}\"\nuntil = \"{}\"\n\n[[ca.past]]",
+        elsewhere.url(),
+        SystemClock.now().plus(Duration::from_secs(1)).to_rfc3339()
+    );
+    let whole = std::fs::read_to_string(instance.server.folder().join("chancery.toml"))?;
+    let moved = whole.replace(&format!("{line}\n"), "").replacen("[[ca.past]]", &past, 1);
+    std::fs::write(instance.server.folder().join("chancery.toml"), moved)?;
+    let trust = instance.server.folder().join("trust").display().to_string();
+    changed(&instance, &["export-trust"], &["--output", &trust])?.success()?;
+    changed(&instance, &["tuf", "sign"], &[])?.success()?;
+    ensure!(instance.server.trust("past.ct.elsewhere.pub").exists(), "clients of single keys need it");
+    let checked = instance.server.run("check-config")?.success()?;
+    ensure!(!checked.said().contains("differs from"), "{}", checked.said());
+    elsewhere.stop().await?;
+    instance.server.start().await?;
+    all.push(sign(&instance, "fourth").await?);
+    for signed in &all {
+        all_verify(&instance, signed, Time::Authority)?;
+    }
+    Ok(())
+}
+
+/// The same trusted root as others may spell it: with base64 of the other alphabet and without padding, and with a member
+/// that cosign 2.5 refuses.
+fn spelt_otherwise(mut root: Value) -> Value {
+    fn rewrite(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    match value {
+                        Value::String(text) if name == "rawBytes" => {
+                            let spelt = text.replace('+', "-").replace('/', "_");
+                            spelt.trim_end_matches('=').clone_into(text);
+                        }
+                        other => rewrite(other),
+                    }
+                }
+            }
+            Value::Array(elements) => elements.iter_mut().for_each(rewrite),
+            _ => {}
+        }
+    }
+    rewrite(&mut root);
+    for list in ["tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"] {
+        for member in root[list].as_array_mut().into_iter().flatten() {
+            member["operator"] = "example.com".into();
+        }
+    }
+    root
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_does_not_come_back_by_an_import() -> Result<()> {
+    let instance = Instance::stopped().await?;
+    let first = trusted_root(&instance)?;
+    let (plain, other) = (
+        instance.file("plain.json", first.to_string())?,
+        instance.file("other.json", spelt_otherwise(first.clone()).to_string())?,
+    );
+    let import = |file: &Path, name: &str, until: &str| {
+        let file = file.display().to_string();
+        changed(&instance, &["import-trust"], &[&file, "--name", name, "--until", until])?.success()
+    };
+    // An earlier root of its own: what is in service has no end, and nothing is there twice.
+    import(&other, "other", "2100-01-01T00:00:00Z")?;
+    import(&plain, "plain", "2099-01-01T00:00:00Z")?;
+    let text = std::fs::read_to_string(instance.server.trust("trusted_root.json"))?;
+    ensure!(serde_json::from_str::<Value>(&text)? == first, "an import of what is known changed it: {text}");
+    let kept = std::fs::read_to_string(instance.server.folder().join("chains/imported.other.json"))?;
+    ensure!(!kept.contains("operator"), "cosign 2.5 refuses it: {kept}");
+
+    for (replaced, withdrawn, list) in [
+        (None, &["replace-chain", "ca", "--untrusted", "stolen"][..], "certificateAuthorities"),
+        (None, &["replace-chain", "tsa", "--untrusted", "stolen"], "timestampAuthorities"),
+        (
+            Some(["add-log", "rekor-v1", "--replaces", "rekor-v1"]),
+            &["end-log", "rekor-v1", "--untrusted"],
+            "tlogs",
+        ),
+        (Some(["add-log", "ct", "--replaces", "ct"]), &["end-log", "ct", "--untrusted"], "ctlogs"),
+    ] {
+        if let Some(replaced) = replaced {
+            changed(&instance, &replaced[..1], &replaced[1..])?.success()?;
+            let ended = periods(&trusted_root(&instance)?, list)?;
+            ensure!(!ended.iter().any(|(_, end)| end.as_str().is_some_and(|end| end > "2099")), "{ended:?}");
+        }
+        changed(&instance, &withdrawn[..1], &withdrawn[1..])?.success()?;
+        let now = trusted_root(&instance)?;
+        let gone = |member: &Value| {
+            let part =
+                |member: &Value| (member["publicKey"]["rawBytes"].clone(), member["certChain"].clone());
+            now[list].as_array().is_some_and(|now| now.iter().all(|other| part(other) != part(member)))
+        };
+        let was = first[list].as_array().context("members")?;
+        ensure!(was.iter().any(gone), "{withdrawn:?}: it came back: {now}");
+    }
+    let (why, checked) = (["--untrusted", "stolen"], instance.server.run("check-config")?.success()?);
+    ensure!(!checked.said().contains("differs from"), "{}", checked.said());
+    changed(&instance, &["tuf", "sign"], &why)?.success()?;
+    // Of several imports the earliest end counts.
+    let stranger =
+        Server::init(instance.scratch(), "stranger", &issuers_yaml(&[instance.issuer.url()]), Rekor::V2)?;
+    let theirs = stranger.trust("trusted_root.json");
+    import(&theirs, "theirs", "2098-01-01T00:00:00Z")?;
+    import(&theirs, "theirs-again", "2097-01-01T00:00:00Z")?;
+    let ends = periods(&trusted_root(&instance)?, "tlogs")?;
+    let ends = |year: &str| {
+        ends.iter().filter(|(_, end)| end.as_str().is_some_and(|end| end.starts_with(year))).count()
+    };
+    ensure!((ends("2097"), ends("2098")) == (1, 0), "{}", trusted_root(&instance)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_import_that_is_withdrawn_takes_nothing_out_of_service() -> Result<()> {
+    let instance = Instance::stopped().await?;
+    let first = instance.file("first.json", trusted_root(&instance)?.to_string())?.display().to_string();
+    changed(&instance, &["import-trust"], &[&first, "--name", "before"])?.success()?;
+    let entry = "name = \"before\"\n";
+    instance.server.configure(&[(entry, &format!("{entry}withdrawn = \"tidied up\"\n"))])?;
+    instance.server.run("check-config")?.failure(&["in service", "withdrawn", "before"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_period_shrinks_by_a_command_or_with_a_reason() -> Result<()> {
+    let instance = Instance::stopped().await?;
+    let path = instance.server.folder().join("chancery.toml");
+    let output = instance.scratch().join("out").display().to_string();
+    let export =
+        |more: &[&str]| changed(&instance, &["export-trust"], &[&["--output", &output], more].concat());
+    changed(
+        &instance,
+        &["add-log"],
+        &["rekor-v1", "--replaces", "rekor-v1", "--until", "2100-01-01T00:00:00Z"],
+    )?
+    .success()?;
+    changed(&instance, &["tuf", "sign"], &[])?.success()?;
+    // A command moves the end of what has ended, and TUF clients can be told.
+    changed(&instance, &["end-log"], &["rekor-v1", "--until", "2099-01-01T00:00:00Z"])?.success()?;
+    export(&[])?.success()?;
+    instance.server.run("check-config")?.success()?;
+    changed(&instance, &["tuf", "sign"], &[])?.success()?;
+
+    let whole = std::fs::read_to_string(&path)?;
+    let since = whole.lines().rfind(|line| line.starts_with("since = ")).context("a start")?.to_owned();
+    for (old, new, said) in [
+        ("until = \"2099", "until = \"2098", "until 2098"),
+        // Of the CA, both authorities and every log.
+        (&*since, "since = \"2090-01-01T00:00:00Z\"", "since 2090"),
+    ] {
+        std::fs::write(&path, whole.replace(old, new))?;
+        instance.server.run("check-config")?.failure(&[said, "was published"])?;
+        export(&[])?.failure(&[said, "--untrusted"])?;
+        export(&["--untrusted", "a slip of the pen"])?.success()?;
+    }
+    // The ceremony has the files alone. An end that nothing there accounts for is told too.
+    let trust = instance.server.trust("trusted_root.json");
+    std::fs::copy(Path::new(&output).join("trusted_root.json"), &trust)?;
+    changed(&instance, &["tuf", "sign"], &[])?.failure(&["since 2090", "--untrusted"])?;
+    std::fs::write(&path, &whole)?;
+    let mut root: Value = {
+        changed(
+            &instance,
+            &["export-trust"],
+            &["--output", &instance.server.folder().join("trust").display().to_string()],
+        )?
+        .success()?;
+        trusted_root(&instance)?
+    };
+    root["ctlogs"][0]["publicKey"]["validFor"]["end"] = "2095-01-01T00:00:00Z".into();
+    std::fs::write(&trust, root.to_string())?;
+    changed(&instance, &["tuf", "sign"], &[])?.failure(&["until 2095", "--untrusted"])?;
+    changed(&instance, &["tuf", "sign"], &["--untrusted", "it is over"])?.success()?;
     Ok(())
 }

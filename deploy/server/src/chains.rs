@@ -16,7 +16,7 @@ use chancery_tlog::files;
 use clap::{Args, ValueEnum};
 
 use self::make::Successor;
-use crate::config::{Config, NextChain, PastChain};
+use crate::config::{CaConfig, Config, NextChain, PastChain};
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY, write};
 use crate::logs::edit::Edited;
 use crate::logs::{Standing, Time, following_second};
@@ -163,6 +163,10 @@ pub(crate) fn replace(arguments: &ReplaceChainArguments) -> anyhow::Result<()> {
     } else {
         let past = end(dir, role, &old, arguments, &*clock)?;
         edited.end_chain(role.table(), &past, &relative(dir, &past.chain)?)?;
+        let log = standing.config.ca.as_ref().and_then(CaConfig::issuance_log_since);
+        if let Some(since) = log.filter(|_| role == Role::Ca) {
+            edited.date_issuance_log(since)?;
+        }
         edited.serve_chain(role.table(), &new.chain_file, &new.key_file, new.since)?;
         said.push(format!("{} is in service", new.describe()));
         said.push(match &past.withdrawn {

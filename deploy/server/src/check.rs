@@ -254,8 +254,8 @@ fn check_lost(instance: &Instance, findings: &mut Findings) -> anyhow::Result<()
     }
     for lost in instance.lost()? {
         findings.problem(format!(
-            "{lost} was published and is in chancery.toml no more: put its table back, or nothing that it vouched for will \
-             verify (`withdrawn` there says that this is meant)"
+            "{lost} (more was published): put its table or its times back into chancery.toml, or signatures that were made \
+             under it do not verify. `withdrawn` there, or `export-trust --untrusted WHY` into trust/, says that this is meant"
         ));
     }
     Ok(())

@@ -22,7 +22,7 @@ use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::access::{Access, OidcAccess, ReaderRule, is_exposed};
-pub(crate) use self::chain::{ImportedConfig, NextChain, PastChain};
+pub(crate) use self::chain::{ImportedConfig, NextChain, PastChain, PastRemoteLog, RemoteLogConfig};
 pub(crate) use self::log::{Dialect, EndedConfig, Face, LogConfig, Signers};
 pub(crate) use self::url::BaseUrl;
 
@@ -137,6 +137,9 @@ pub(crate) struct CaConfig {
     pub(crate) policy: Vec<ClaimPolicy>,
     /// The issuance log of another process.
     pub(crate) issuance_log: Option<RemoteLogConfig>,
+    /// Issuance logs of other processes that took its certificates before, oldest first.
+    #[serde(default)]
+    pub(crate) past_issuance_log: Vec<PastRemoteLog>,
     /// Start of trust.
     #[serde(deserialize_with = "rfc3339")]
     pub(crate) since: Timestamp,
@@ -147,14 +150,14 @@ pub(crate) struct CaConfig {
     pub(crate) past: Vec<PastChain>,
 }
 
-/// An issuance log behind HTTP.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RemoteLogConfig {
-    /// Its address, up to `/ct/v1/`.
-    pub(crate) url: String,
-    /// Its public key, PEM.
-    pub(crate) key: PathBuf,
+impl CaConfig {
+    /// Start of trust in the issuance log of another process. `since` moves when the chain is replaced, and the log does
+    /// not: without a start of its own it has that of the oldest chain.
+    pub(crate) fn issuance_log_since(&self) -> Option<Timestamp> {
+        let log = self.issuance_log.as_ref()?;
+        let chains = self.past.iter().map(|past| past.since).chain([self.since]);
+        log.since.or_else(|| chains.min())
+    }
 }
 
 /// The timestamp authority.
@@ -259,6 +262,7 @@ impl Config {
         chain::check("ca", file.ca.as_ref().map_or(&[], |ca| &ca.past))?;
         chain::check("timestamp", file.timestamp.as_ref().map_or(&[], |timestamp| &timestamp.past))?;
         chain::check_imported(&file.imported)?;
+        chain::check_past_logs(file.ca.as_ref(), &file.log)?;
         let origins =
             file.access.as_ref().map_or_else(|| Ok(Origins::default()), access::Section::origins)?;
         let access = access::choose(file.access, &file.listen, &url, dir)?;
@@ -330,6 +334,7 @@ impl Config {
         if let Some(ca) = &mut self.ca {
             [&mut ca.chain, &mut ca.key, &mut ca.issuers].into_iter().for_each(resolve);
             ca.issuance_log.iter_mut().for_each(|log| resolve(&mut log.key));
+            ca.past_issuance_log.iter_mut().for_each(|log| resolve(&mut log.key));
             ca.past.iter_mut().for_each(|past| resolve(&mut past.chain));
             ca.next
                 .iter_mut()

@@ -88,19 +88,19 @@ fn export_for(
     output::print(&tls::fill(&text, tls.is_some()))
 }
 
-/// What clients were told to trust is taken back with a reason, not by a table that is missing.
+/// What clients were told to trust is taken back with a reason, not by a table that is missing or a time that is other.
 fn refuse_to_lose(instance: &Instance, untrusted: Option<&str>) -> anyhow::Result<()> {
     let lost = instance.lost()?;
     match untrusted {
         _ if lost.is_empty() => Ok(()),
         Some(why) => {
-            output::say(&format!("trusted no more, because {why}: {}\n", lost.join(", ")));
+            output::say(&format!("less is trusted, because {why}: {}\n", lost.join("; ")));
             Ok(())
         }
         None => bail!(
-            "{} would be trusted no more, and all that it vouched for with it: put its table back into chancery.toml, or \
-             say why with --untrusted",
-            lost.join(", ")
+            "clients would trust less than they were told to: {}. Put tables and times back into chancery.toml as they were, \
+             or say why with --untrusted",
+            lost.join("; ")
         ),
     }
 }

@@ -383,6 +383,7 @@ impl Standing {
     /// The one step that changes the instance, and the copies that follow from it.
     pub(crate) fn commit(&self, text: &str, instance: &Instance) -> anyhow::Result<()> {
         let dir = &self.config.dir;
+        instance.check_published()?;
         replace(&dir.join(config::FILE), text)?;
         let documents = instance.documents()?;
         self.remove_past_keys(&documents)?;

@@ -4,6 +4,8 @@
 
 mod chain;
 mod log;
+mod published;
+mod remote_log;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,21 +14,20 @@ use anyhow::Context as _;
 use chancery_ca::config::{Issuer, IssuerKind, Location};
 use chancery_ca::policy::ClaimPolicy;
 use chancery_ca::timestamp::{TimestampAuthority, TimestampSettings};
-use chancery_ca::{
-    Authority, CertificateService, IssuanceLog, IssuerConfig, RemoteLog, ServiceError, Settings,
-};
+use chancery_ca::{Authority, CertificateService, IssuanceLog, IssuerConfig, ServiceError, Settings};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
-use chancery_tlog::key::{PublicKey, Signer};
+use chancery_tlog::key::Signer;
 use chancery_tlog::serve::key_file::{self, Protection};
 use chancery_tlog::serve::rate::IdentityLimiter;
 use chancery_tlog::trust::TrustedRoot;
 
 pub(crate) use self::chain::OtherChains;
 pub(crate) use self::log::{CHECKPOINTS, LogKey, LogRole, OpenLog, Speaks, signer};
-use crate::config::{CaConfig, Config, ImportedConfig, LogConfig, RemoteLogConfig, TimestampConfig};
+use self::remote_log::RemoteLogs;
+use crate::config::{CaConfig, Config, ImportedConfig, LogConfig, TimestampConfig};
 use crate::observe::measured;
-use crate::trust::{self, ChainIdentity, Document, Identity, LogIdentity};
+use crate::trust;
 use crate::tuf::TufRole;
 
 /// File of the issuers whose tokens have verified, in the instance's folder. It saves them the limits on new issuers
@@ -59,7 +60,7 @@ pub(crate) struct CaRole {
     /// Whose tokens are honoured.
     pub(crate) issuers: IssuerConfig,
     settings: Settings,
-    remote_log: Option<RemoteLogRole>,
+    remote_logs: RemoteLogs,
     since: Timestamp,
     /// Chains that do not issue now.
     pub(crate) others: OtherChains,
@@ -67,14 +68,9 @@ pub(crate) struct CaRole {
 
 /// The trusted root of an instance before this one.
 pub(crate) struct Imported {
+    name: String,
     root: TrustedRoot,
     is_trusted: bool,
-}
-
-/// An issuance log of another process.
-struct RemoteLogRole {
-    url: String,
-    key: PublicKey,
 }
 
 /// A timestamp authority that can sign.
@@ -106,99 +102,19 @@ impl Instance {
         let tuf =
             config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, protection)).transpose()?;
         let imported = config.imported.iter().map(Imported::load).collect::<anyhow::Result<_>>()?;
-        Ok(Self { config, ca, logs, timestamp, tuf, imported, identities })
+        let instance = Self { config, ca, logs, timestamp, tuf, imported, identities };
+        instance.check_withdrawn()?;
+        Ok(instance)
     }
-
-    /// All files that the instance publishes about itself, with the root of its TUF repository.
-    pub(crate) fn documents(&self) -> anyhow::Result<Vec<Document>> {
-        let mut documents = trust::documents(&self.identity()?);
-        documents.extend(self.tuf.as_ref().map(TufRole::root_document).transpose()?);
-        Ok(documents)
-    }
-
-    /// What the instance publishes about itself: everything that is trusted.
-    pub(crate) fn identity(&self) -> anyhow::Result<Identity<'_>> {
-        self.members(true)
-    }
-
-    /// What the instance published once, and by the operator's will publishes no more.
-    pub(crate) fn withdrawn(&self) -> anyhow::Result<TrustedRoot> {
-        Ok(trust::trusted_root(&self.members(false)?))
-    }
-
-    /// What clients were told to trust, by TUF or by the files in `trust/`, and is neither published nor withdrawn now.
-    pub(crate) fn lost(&self) -> anyhow::Result<Vec<String>> {
-        let before = match &self.tuf {
-            Some(tuf) => tuf.trusted_root()?,
-            None => handed_out(&self.config.dir.join("trust/trusted_root.json"))?,
-        };
-        let Some(before) = before else { return Ok(Vec::new()) };
-        let now = trust::trusted_root(&self.identity()?);
-        Ok(trust::lost(&before, &[&now, &self.withdrawn()?]))
-    }
-
-    /// What is trusted, or else what no more is.
-    fn members(&self, trusted: bool) -> anyhow::Result<Identity<'_>> {
-        let url = &self.config.url;
-        let mut identity = Identity {
-            url,
-            ca: self.ca.as_ref().filter(|_| trusted).map(|ca| in_service(&ca.chain, ca.since)),
-            other_ca: self.ca.iter().flat_map(|ca| ca.others.identities(trusted)).collect(),
-            issuers: self.ca.as_ref().map(CaRole::issuer_urls).unwrap_or_default(),
-            logins: self.ca.as_ref().map(CaRole::logins).unwrap_or_default(),
-            ct: None,
-            rekor_v1: None,
-            rekor_v2: None,
-            past_ct: Vec::new(),
-            past_rekor: Vec::new(),
-            timestamp: self
-                .timestamp
-                .as_ref()
-                .filter(|_| trusted)
-                .map(|role| in_service(&role.chain, role.config.since)),
-            other_timestamp: self.timestamp.iter().flat_map(|role| role.others.identities(trusted)).collect(),
-            imported: self
-                .imported
-                .iter()
-                .filter(|imported| imported.is_trusted == trusted)
-                .map(|imported| &imported.root)
-                .collect(),
-        };
-        for log in self.logs.iter().filter(|log| log.config.is_trusted() == trusted) {
-            let known = log.identity(url)?;
-            match (&log.speaks, log.config.is_active()) {
-                (Speaks::Ct { .. }, true) => identity.ct = Some(known),
-                (Speaks::RekorV1 { .. }, true) => identity.rekor_v1 = Some(known),
-                (Speaks::RekorV2, true) => identity.rekor_v2 = Some(known),
-                (Speaks::Ct { .. }, false) => identity.past_ct.push(known),
-                (Speaks::RekorV1 { .. } | Speaks::RekorV2, false) => identity.past_rekor.push(known),
-            }
-        }
-        if let Some(remote) = self.ca.as_ref().filter(|_| trusted).and_then(CaRole::remote_log) {
-            identity.ct = Some(remote);
-        }
-        Ok(identity)
-    }
-}
-
-/// The trusted root that lies in `trust/`, if one does.
-fn handed_out(path: &Path) -> anyhow::Result<Option<TrustedRoot>> {
-    match std::fs::read(path) {
-        Ok(json) => Ok(Some(TrustedRoot::parse(&json).with_context(|| path.display().to_string())?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-fn in_service(chain: &[Certificate], since: Timestamp) -> ChainIdentity<'_> {
-    ChainIdentity { chain, since, until: None, past: None }
 }
 
 impl Imported {
     fn load(config: &ImportedConfig) -> anyhow::Result<Self> {
         let name = || config.trusted_root.display().to_string();
         let root = TrustedRoot::parse(read(&config.trusted_root)?.as_bytes()).with_context(name)?;
-        Ok(Self { root, is_trusted: config.withdrawn.is_none() })
+        // A file that was imported by an earlier version, or by hand, has the spelling of its origin.
+        let root = trust::canonical(root).with_context(name)?;
+        Ok(Self { name: config.name.clone(), root, is_trusted: config.withdrawn.is_none() })
     }
 }
 
@@ -220,9 +136,9 @@ impl CaRole {
         settings.oidc.development = config.development;
         settings.oidc.proven_issuers = Some(dir.join(PROVEN_ISSUERS));
         settings.policies.clone_from(&config.policy);
-        let remote_log = config.issuance_log.as_ref().map(RemoteLogRole::load).transpose()?;
+        let remote_logs = RemoteLogs::load(config)?;
         let others = OtherChains::load(config.next.as_ref(), &config.past)?;
-        Ok(Self { authority, chain, issuers, settings, remote_log, since: config.since, others })
+        Ok(Self { authority, chain, issuers, settings, remote_logs, since: config.since, others })
     }
 
     /// The CA's chains that are trusted: leaves of each may come to the logs, those of a chain that was replaced a moment
@@ -247,20 +163,6 @@ impl CaRole {
         people.filter_map(|issuer| issuer_url(issuer)).collect()
     }
 
-    fn remote_log(&self) -> Option<LogIdentity<'_>> {
-        let log = self.remote_log.as_ref()?;
-        let log_id = log.key.fingerprint();
-        Some(LogIdentity {
-            base_url: log.url.clone(),
-            key: &log.key,
-            log_id,
-            service_url: None,
-            since: self.since,
-            until: None,
-            past: None,
-        })
-    }
-
     /// The CA in service, with the issuance log of another process if there is one, else with `own`. Contacts nobody
     /// yet.
     pub(crate) fn into_service(
@@ -268,10 +170,8 @@ impl CaRole {
         own: Option<Arc<dyn IssuanceLog>>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<CertificateService> {
-        let log = match self.remote_log {
-            Some(RemoteLogRole { url, key }) => {
-                Some(Arc::new(RemoteLog::new(&url, key)?) as Arc<dyn IssuanceLog>)
-            }
+        let log = match self.remote_logs.client()? {
+            Some(log) => Some(Arc::new(log) as Arc<dyn IssuanceLog>),
             None => own,
         };
         let service = CertificateService::new(self.authority, self.issuers, log, clock, self.settings);
@@ -294,14 +194,6 @@ fn issuer_url(issuer: &Issuer) -> Option<&str> {
     match &issuer.location {
         Location::Url(url) => Some(url),
         Location::Pattern(_) => None,
-    }
-}
-
-impl RemoteLogRole {
-    fn load(config: &RemoteLogConfig) -> anyhow::Result<Self> {
-        let key =
-            PublicKey::from_pem(&read(&config.key)?).with_context(|| config.key.display().to_string())?;
-        Ok(Self { url: config.url.trim_end_matches('/').to_owned(), key })
     }
 }
 

@@ -5,9 +5,12 @@
 //!
 //! Invariant: an [`Identity`] holds everything that was ever trusted, each with its start and end, and not only what signs
 //! now; [`lost`] finds what would be missing. Signatures are judged at their own time, so they outlive the chain or key
-//! that made them, but only as long as it is named.
+//! that made them, but only as long as it is named. [`trusted_root`] is the one function that composes all of it.
 
+mod imported;
 mod lost;
+mod members;
+mod merge;
 
 use std::borrow::Cow;
 
@@ -23,7 +26,9 @@ use chancery_tlog::trust::{
     Authority, ClientTrustConfig, LogId, LogInstance, Service, SigningConfig, TrustedRoot,
 };
 
-pub(crate) use self::lost::lost;
+pub(crate) use self::imported::canonical;
+pub(crate) use self::lost::{Stated, lost};
+pub(crate) use self::members::{Keys, in_service};
 use crate::config::BaseUrl;
 
 /// Where the files are served.
@@ -50,13 +55,13 @@ pub(crate) struct Identity<'i> {
     pub(crate) issuers: Vec<&'i str>,
     /// OpenID providers at which people log in to get a token that the CA honours.
     pub(crate) logins: Vec<&'i str>,
-    /// The issuance log.
+    /// The issuance log that the CA writes to.
     pub(crate) ct: Option<LogIdentity<'i>>,
     /// The Rekor v1 log that takes entries.
     pub(crate) rekor_v1: Option<LogIdentity<'i>>,
     /// The Rekor v2 log that takes entries.
     pub(crate) rekor_v2: Option<LogIdentity<'i>>,
-    /// Issuance logs that have ended, oldest first.
+    /// Other issuance logs: one that only other CAs write to, and those that have ended, oldest first.
     pub(crate) past_ct: Vec<LogIdentity<'i>>,
     /// Attestation logs that have ended, oldest first.
     pub(crate) past_rekor: Vec<LogIdentity<'i>>,
@@ -66,6 +71,40 @@ pub(crate) struct Identity<'i> {
     pub(crate) other_timestamp: Vec<ChainIdentity<'i>>,
     /// What instances before this one were trusted for.
     pub(crate) imported: Vec<&'i TrustedRoot>,
+    /// Keys that are trusted no more, whatever names them.
+    pub(crate) withdrawn: Keys,
+}
+
+impl Identity<'_> {
+    /// Leaves out keys and chains of the past that are withdrawn: they have files of their own beside the trusted root.
+    #[must_use]
+    pub(crate) fn without_withdrawn(mut self) -> Self {
+        let withdrawn = &self.withdrawn;
+        for chains in [&mut self.other_ca, &mut self.other_timestamp] {
+            chains.retain(|other| {
+                other.chain.first().is_none_or(|first| !withdrawn.contains(first.public_key()))
+            });
+        }
+        for logs in [&mut self.past_ct, &mut self.past_rekor] {
+            logs.retain(|log| !withdrawn.contains(log.key));
+        }
+        self
+    }
+
+    /// Start of the CA's service: that of its oldest chain. A signer whose clock is behind by a little finds it in service
+    /// after a chain was replaced, too.
+    fn ca_since(&self) -> Timestamp {
+        oldest(self.ca.as_ref(), &self.other_ca)
+    }
+
+    /// The same of the timestamp authority.
+    fn timestamp_since(&self) -> Timestamp {
+        oldest(self.timestamp.as_ref(), &self.other_timestamp)
+    }
+}
+
+fn oldest(now: Option<&ChainIdentity<'_>>, others: &[ChainIdentity<'_>]) -> Timestamp {
+    now.into_iter().chain(others).map(|chain| chain.since).min().unwrap_or_default()
 }
 
 /// A chain to publish.
@@ -165,10 +204,12 @@ pub(crate) fn router(documents: Vec<Document>) -> Router {
     )
 }
 
+/// Everything that is trusted, and nothing that is withdrawn: the rules are those of [`merge`].
+///
 /// No `operator` anywhere in it: cosign 2.5 refuses a trusted root with that newer member.
 pub(crate) fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
     let tsa_url = timestamp_url(identity.url);
-    let mut root = TrustedRoot {
+    let own = TrustedRoot {
         tlogs: identity
             .rekor_v2
             .iter()
@@ -181,14 +222,11 @@ pub(crate) fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
         timestamp_authorities: authorities(identity.timestamp.as_ref(), &identity.other_timestamp, &tsa_url),
         ..TrustedRoot::new()
     };
-    identity.imported.iter().for_each(|imported| lost::add(&mut root, imported));
-    root
+    merge::merge(own, &identity.imported, &identity.withdrawn)
 }
 
-/// The one in service first. One that is in service again, or still, is not one of the past.
+/// The one in service first.
 fn authorities(now: Option<&ChainIdentity<'_>>, others: &[ChainIdentity<'_>], uri: &str) -> Vec<Authority> {
-    let in_service = now.map(|now| now.chain);
-    let others = others.iter().filter(|other| in_service != Some(other.chain));
     now.into_iter().chain(others).map(|chain| authority(chain, uri)).collect()
 }
 
@@ -211,12 +249,12 @@ fn signing_config(identity: &Identity<'_>) -> SigningConfig {
     let service = |url: &str, version, since| Service::new(url, version, since, identity.url.authority());
     let url = identity.url.as_str();
     let log = |log: &LogIdentity<'_>, version| service(log.service_url.unwrap_or(url), version, log.since);
-    let logins =
-        |ca: &ChainIdentity<'_>| identity.logins.iter().map(|login| service(login, 1, ca.since)).collect();
+    let (ca_since, tsa_since) = (identity.ca_since(), identity.timestamp_since());
+    let logins = |_| identity.logins.iter().map(|login| service(login, 1, ca_since)).collect();
     SigningConfig {
         // sigstore-go and sigstore-python know version 1 of the CA only, although they then call /api/v2/signingCert.
-        ca_urls: identity.ca.iter().map(|ca| service(url, 1, ca.since)).collect(),
-        oidc_urls: identity.ca.as_ref().map(logins).unwrap_or_default(),
+        ca_urls: identity.ca.iter().map(|_| service(url, 1, ca_since)).collect(),
+        oidc_urls: identity.ca.map(logins).unwrap_or_default(),
         rekor_tlog_urls: identity
             .rekor_v2
             .iter()
@@ -226,7 +264,7 @@ fn signing_config(identity: &Identity<'_>) -> SigningConfig {
         tsa_urls: identity
             .timestamp
             .iter()
-            .map(|tsa| service(&timestamp_url(identity.url), 1, tsa.since))
+            .map(|_| service(&timestamp_url(identity.url), 1, tsa_since))
             .collect(),
         ..SigningConfig::new()
     }
@@ -249,9 +287,9 @@ mod tests {
 
     fn published(url: &str) -> Vec<Document> {
         let url = BaseUrl::parse(url).unwrap();
-        let keys = [KeyKind::EcdsaP256, KeyKind::EcdsaP256, KeyKind::Ed25519]
-            .map(|kind| SoftwareSigner::generate(kind).unwrap());
-        let [ct, rekor_v1, rekor_v2] = keys.each_ref().map(Signer::public_key);
+        let (p256, ed25519) = (KeyKind::EcdsaP256, KeyKind::Ed25519);
+        let keys = [p256, p256, ed25519, p256, ed25519].map(|kind| SoftwareSigner::generate(kind).unwrap());
+        let [ct, rekor_v1, rekor_v2, past_ct, past_v2] = keys.each_ref().map(Signer::public_key);
         let log = |base_url: String, key| LogIdentity {
             base_url,
             key,
@@ -273,15 +311,16 @@ mod tests {
             past_ct: vec![LogIdentity {
                 until: Some(UNTIL),
                 past: Some(("ct", "old")),
-                ..log(format!("{url}/old"), ct)
+                ..log(format!("{url}/old"), past_ct)
             }],
             past_rekor: vec![LogIdentity {
                 until: Some(UNTIL),
-                ..log("https://old.example".to_owned(), rekor_v2)
+                ..log("https://old.example".to_owned(), past_v2)
             }],
             timestamp: Some(ChainIdentity { chain: &[], since: SINCE, until: None, past: None }),
             other_timestamp: Vec::new(),
             imported: Vec::new(),
+            withdrawn: Keys::default(),
         })
     }
 
@@ -328,6 +367,32 @@ mod tests {
         assert_eq!(signing.tsa_urls[0].major_api_version, 1);
     }
 
+    /// A signer whose clock is behind by a little finds them after a replacement.
+    #[test]
+    fn services_begin_with_their_oldest_chain() {
+        let url = BaseUrl::parse("https://sigstore.example.com").unwrap();
+        let chain = |since| ChainIdentity { chain: &[], since, until: None, past: None };
+        let config = signing_config(&Identity {
+            url: &url,
+            ca: Some(chain(UNTIL)),
+            other_ca: vec![ChainIdentity { until: Some(UNTIL), ..chain(SINCE) }],
+            issuers: Vec::new(),
+            logins: vec!["https://login.example.com"],
+            ct: None,
+            rekor_v1: None,
+            rekor_v2: None,
+            past_ct: Vec::new(),
+            past_rekor: Vec::new(),
+            timestamp: Some(chain(UNTIL)),
+            other_timestamp: vec![chain(SINCE)],
+            imported: Vec::new(),
+            withdrawn: Keys::default(),
+        });
+        for service in [&config.ca_urls[0], &config.oidc_urls[0], &config.tsa_urls[0]] {
+            assert_eq!(service.valid_for.start, SINCE.to_rfc3339(), "{service:?}");
+        }
+    }
+
     #[test]
     fn a_log_that_has_ended_is_trusted_until_then_and_offered_to_nobody() {
         let documents = published("https://sigstore.example.com");
@@ -339,7 +404,8 @@ mod tests {
         assert_eq!(ends(&root.tlogs), [None, None, end.clone()]);
         assert_eq!(ends(&root.ctlogs), [None, end]);
         assert!(!text(&documents, "signing_config.json").contains("old.example"));
-        assert_eq!(text(&documents, "past.ct.old.pub"), text(&documents, "ct.pub"));
+        let past = PublicKey::from_pem(text(&documents, "past.ct.old.pub")).unwrap();
+        assert_eq!(root.ctlogs[1].public_key.raw_bytes, STANDARD.encode(past.spki_der()));
     }
 
     #[test]

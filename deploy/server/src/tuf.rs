@@ -111,9 +111,9 @@ pub(crate) enum TufError {
     },
     /// Clients would trust less, and nobody said so.
     #[error(
-        "{} would be trusted no more, and all that it vouched for with it: put it back with the instance's \
-         `chancery-server export-trust`, or say why with --untrusted",
-        .0.join(", ")
+        "clients would trust less than they were told to: {}. Write the trust files with the instance's `chancery-server \
+         export-trust`, or say why with --untrusted",
+        .0.join("; ")
     )]
     Lost(Vec<String>),
     /// Key files.

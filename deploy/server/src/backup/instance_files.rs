@@ -51,6 +51,8 @@ pub(super) fn list(config: &Config, without_keys: bool) -> anyhow::Result<Vec<Wa
 pub(super) fn elsewhere(config: &Config) -> Vec<PathBuf> {
     let mut named = secrets(config);
     named.extend(config.ca.iter().flat_map(|ca| [ca.chain.clone(), ca.issuers.clone()]));
+    named.extend(config.ca.iter().flat_map(|ca| &ca.issuance_log).map(|log| log.key.clone()));
+    named.extend(config.ca.iter().flat_map(|ca| &ca.past_issuance_log).map(|log| log.key.clone()));
     named.extend(config.timestamp.iter().map(|timestamp| timestamp.chain.clone()));
     let past = config.ca.iter().flat_map(|ca| &ca.past);
     let past = past.chain(config.timestamp.iter().flat_map(|timestamp| &timestamp.past));

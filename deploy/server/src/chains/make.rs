@@ -22,7 +22,7 @@ use super::{
     write_new,
 };
 use crate::config::{Config, NextChain};
-use crate::output;
+use crate::{output, trust};
 
 /// The chain that takes the place of another.
 pub(super) struct Successor {
@@ -286,18 +286,16 @@ fn end_by(range: &mut TimeRange, until: Timestamp) {
     range.end = Some(end.map_or(until, |end| end.min(until)).to_rfc3339());
 }
 
-/// The trusted root in `file` with an end for everything that has none, and how many members it has.
+/// The trusted root in `file`, in the spelling of ours, with an end for everything that has none, and how many members it
+/// has.
 pub(super) fn ended(file: &Path, until: Timestamp) -> anyhow::Result<(TrustedRoot, String)> {
     let json = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let name = || file.display().to_string();
-    let mut root = match ClientTrustConfig::parse(&json) {
+    let root = match ClientTrustConfig::parse(&json) {
         Ok(config) => config.trusted_root,
         Err(_) => TrustedRoot::parse(&json).with_context(name)?,
     };
-    // Members that nobody can read would be published to clients that stop at them.
-    if let Some(skipped) = root.keyring().with_context(name)?.skipped().next() {
-        bail!("{}: {skipped}: remove it from a copy of the file, and import that", file.display());
-    }
+    let mut root = trust::canonical(root).with_context(name)?;
     let authorities = root.certificate_authorities.iter_mut().chain(&mut root.timestamp_authorities);
     authorities.for_each(|authority| end_by(&mut authority.valid_for, until));
     let logs = root.tlogs.iter_mut().chain(&mut root.ctlogs);

@@ -1,16 +1,16 @@
-//! `[[ca.past]]` and `[[timestamp.past]]`: chains that signed here once, and `[[imported]]`: the trust of instances that
-//! came before this one.
+//! `[[ca.past]]` and `[[timestamp.past]]`: chains that signed here once, `[ca] issuance_log` and `[[ca.past_issuance_log]]`:
+//! issuance logs of other processes, and `[[imported]]`: the trust of instances that came before this one.
 //!
 //! What was ever handed out stays in the trust files, with an end, or signatures of its time verify no more. So a table
-//! here is never removed: trust is taken back by `trusted = false`, with a reason.
+//! here is never removed: trust is taken back by `withdrawn = "why"`, which gives the reason.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
 use chancery_tlog::clock::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::ConfigError;
+use super::{CaConfig, ConfigError, LogConfig};
 
 /// A chain that signs no more.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -46,13 +46,77 @@ impl TryFrom<Section> for PastChain {
 
     fn try_from(section: Section) -> Result<Self, String> {
         let Section { name, chain, since, until, withdrawn } = section;
-        check_name(&name)?;
-        if until < since {
-            return Err("`until` is before `since`: it would never have been trusted".to_owned());
-        }
-        check_reason(withdrawn.as_deref())?;
+        check_past(&name, since, until, withdrawn.as_deref())?;
         Ok(Self { name, chain, since, until, withdrawn })
     }
+}
+
+/// An issuance log behind HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoteLogConfig {
+    /// Its address, up to `/ct/v1/`.
+    pub(crate) url: String,
+    /// Its public key, PEM.
+    pub(crate) key: PathBuf,
+    /// Start of trust: its own, which does not move with the CA's chain. In files from before there was this key, that of
+    /// the oldest chain; `replace-chain` writes it down.
+    #[serde(default, deserialize_with = "time")]
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// An issuance log of another process that the CA wrote to once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "PastLogSection")]
+pub(crate) struct PastRemoteLog {
+    /// Its name among those logs, and among the logs of this process.
+    pub(crate) name: String,
+    /// Its address, up to `/ct/v1/`.
+    pub(crate) url: String,
+    /// Its public key, PEM.
+    pub(crate) key: PathBuf,
+    /// Start of trust.
+    pub(crate) since: Timestamp,
+    /// End of trust.
+    pub(crate) until: Timestamp,
+    /// Why the trust files name it no more; `None` if they do.
+    pub(crate) withdrawn: Option<String>,
+}
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PastLogSection {
+    name: String,
+    url: String,
+    key: PathBuf,
+    #[serde(deserialize_with = "super::rfc3339")]
+    since: Timestamp,
+    #[serde(deserialize_with = "super::rfc3339")]
+    until: Timestamp,
+    withdrawn: Option<String>,
+}
+
+impl TryFrom<PastLogSection> for PastRemoteLog {
+    type Error = String;
+
+    fn try_from(section: PastLogSection) -> Result<Self, String> {
+        let PastLogSection { name, url, key, since, until, withdrawn } = section;
+        check_past(&name, since, until, withdrawn.as_deref())?;
+        Ok(Self { name, url, key, since, until, withdrawn })
+    }
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    super::rfc3339(deserializer).map(Some)
+}
+
+fn check_past(name: &str, since: Timestamp, until: Timestamp, withdrawn: Option<&str>) -> Result<(), String> {
+    check_name(name)?;
+    if until < since {
+        return Err("`until` is before `since`: it would never have been trusted".to_owned());
+    }
+    check_reason(withdrawn)
 }
 
 /// A chain that takes the place of the one in service later, and is published already.
@@ -104,6 +168,20 @@ pub(super) fn check(role: &str, past: &[PastChain]) -> Result<(), ConfigError> {
         Some(twice) => {
             let problem = format!("two chains have the name \"{}\"", twice.name);
             Err(ConfigError::value(format!("{role}.past"), problem))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same for issuance logs of other processes, whose keys lie beside those of this one under their names.
+pub(super) fn check_past_logs(ca: Option<&CaConfig>, logs: &[LogConfig]) -> Result<(), ConfigError> {
+    let mut names: HashSet<_> =
+        logs.iter().filter(|log| log.dialect.is_ct()).map(|log| log.name.as_str()).collect();
+    let mut past = ca.iter().flat_map(|ca| &ca.past_issuance_log);
+    match past.find(|log| !names.insert(log.name.as_str())) {
+        Some(twice) => {
+            let problem = format!("two issuance logs have the name \"{}\"", twice.name);
+            Err(ConfigError::value("ca.past_issuance_log", problem))
         }
         None => Ok(()),
     }

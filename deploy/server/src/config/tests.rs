@@ -75,6 +75,42 @@ fn a_ca_without_an_issuance_log_is_refused() {
 }
 
 #[test]
+fn the_log_of_another_process_has_a_start_and_an_end_of_its_own() {
+    let ca = |log: &str, more: &str| {
+        let ca = SAMPLE.replacen("\nsince = ", &format!("\n{log}\nsince = "), 1);
+        parse(&ca.replacen("\n[[ca.policy]]", &format!("\n{more}\n[[ca.policy]]"), 1))
+    };
+    let log = |more: &str| {
+        format!("issuance_log = {{ url = \"https://log.example.com/ct\", key = \"ct.pub\"{more} }}")
+    };
+    let past = |table: &str, name: &str, more: &str| {
+        format!(
+            "[[ca.{table}]]\nname = \"{name}\"\nsince = \"2020-01-01T00:00:00Z\"\nuntil = \"2021-01-01T00:00:00Z\"\n{more}\n"
+        )
+    };
+    let chain = past("past", "1", "chain = \"chains/ca-1.pem\"");
+    let since = |log: &str, more: &str| {
+        ca(log, more).unwrap().ca.unwrap().issuance_log_since().map(Timestamp::to_rfc3339)
+    };
+    let own = ", since = \"2019-01-01T00:00:00Z\"";
+    assert_eq!(since(&log(own), &chain).as_deref(), Some("2019-01-01T00:00:00Z"));
+    assert_eq!(since(&log(""), &chain).as_deref(), Some("2020-01-01T00:00:00Z"), "it moved with the chain");
+    assert_eq!(since("", &chain), None);
+
+    let address = "url = \"https://log.example.com/ct\"\nkey = \"ct.pub\"";
+    let config = ca("", &past("past_issuance_log", "elsewhere", address)).unwrap().ca.unwrap();
+    assert_eq!(config.past_issuance_log[0].key, Path::new("/srv/chancery/ct.pub"));
+    for (name, more, said) in [
+        ("ct", "", "two issuance logs have the name"),
+        ("elsewhere", "\nwithdrawn = \" \"", "must give the reason"),
+    ] {
+        let refused =
+            ca("", &past("past_issuance_log", name, &format!("{address}{more}"))).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+#[test]
 fn rekor_needs_its_tree() {
     let refused = refusal("hostname = ", "# hostname = ");
     assert!(

@@ -92,6 +92,19 @@ impl Edited {
         Ok(())
     }
 
+    /// Writes the start of trust of the issuance log of another process where the CA's stood for it, before that moves. A
+    /// log that environment variables name is not in the file.
+    pub(crate) fn date_issuance_log(&mut self, since: Timestamp) -> anyhow::Result<()> {
+        let Some(log) = self.role("ca")?.get_mut("issuance_log") else { return Ok(()) };
+        if let Some(log) = log.as_inline_table_mut().filter(|log| !log.contains_key("since")) {
+            log.insert("since", since.to_rfc3339().into());
+            log.fmt();
+        } else if let Some(log) = log.as_table_mut().filter(|log| !log.contains_key("since")) {
+            log.insert("since", value(since.to_rfc3339()));
+        }
+        Ok(())
+    }
+
     /// Writes the chain to come into the table of `role`.
     pub(crate) fn prepare_chain(
         &mut self,

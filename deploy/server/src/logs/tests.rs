@@ -294,6 +294,28 @@ async fn a_log_that_ended_with_another_size_is_not_served() {
 }
 
 #[test]
+fn the_start_of_a_log_elsewhere_is_written_once_in_either_form_of_a_table() {
+    let at = Timestamp::from_seconds(1_790_000_000);
+    for (before, after) in [
+        (
+            "[ca]\nissuance_log = { url = \"u\", key = \"k\" } # theirs\n",
+            "[ca]\nissuance_log = { url = \"u\", key = \"k\", since = \"2026-09-21T14:13:20Z\" } # theirs\n",
+        ),
+        (
+            "[ca]\n[ca.issuance_log] # theirs\nurl = \"u\"\n",
+            "[ca]\n[ca.issuance_log] # theirs\nurl = \"u\"\nsince = \"2026-09-21T14:13:20Z\"\n",
+        ),
+        ("[ca]\n", "[ca]\n"),
+    ] {
+        let mut edited = Edited::parse(before).unwrap();
+        edited.date_issuance_log(at).unwrap();
+        assert_eq!(edited.text(), after);
+        edited.date_issuance_log(Timestamp::from_seconds(1)).unwrap();
+        assert_eq!(edited.text(), after, "it was there");
+    }
+}
+
+#[test]
 fn an_end_is_never_before_what_happened_in_its_second() {
     let at = |millis| following_second(Timestamp::from_millis(millis)).millis();
     assert_eq!((at(1_000), at(1_001), at(1_999)), (1_000, 2_000, 2_000));

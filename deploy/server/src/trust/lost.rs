@@ -1,124 +1,62 @@
-//! What a new trusted root would no longer name.
+//! Trust that clients were told of and that a new trusted root would take away.
 //!
-//! An authority is known by its certificates, a log by its key. Dates may move; a member that is gone takes every
-//! signature with it that it vouches for.
+//! A member that is gone takes every signature with it that it vouches for, and a shorter period those outside of it. Both
+//! are for an operator to state: by a command, by `withdrawn` or `trusted = false` in chancery.toml, or with
+//! `--untrusted`. A later start is never stated by a command, because trust in the past does not depend on what follows.
 
-use chancery_tlog::trust::{Authority, LogInstance, TrustedRoot};
+use chancery_tlog::trust::TrustedRoot;
 
-/// Members of `before` that are in none of `now`, in words for operators.
-pub(crate) fn lost(before: &TrustedRoot, now: &[&TrustedRoot]) -> Vec<String> {
+use super::members::{Keys, Member};
+
+/// What an operator has stated already.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stated {
+    /// Keys that nobody is to trust.
+    pub(crate) withdrawn: Keys,
+    /// Keys whose trust has an end.
+    pub(crate) ended: Keys,
+    /// Whether an end that was known may have been moved to an earlier time by a command.
+    pub(crate) moved: bool,
+}
+
+/// Trust of `before` that is not in `now` and that nobody has stated, in words for operators.
+pub(crate) fn lost(before: &TrustedRoot, now: &TrustedRoot, stated: &Stated) -> Vec<String> {
     let mut lost = Vec::new();
-    let mut authorities = |of: fn(&TrustedRoot) -> &[Authority], kind: &str| {
-        for one in of(before) {
-            if !now.iter().any(|root| of(root).iter().any(|other| same(one, other))) {
-                lost.push(format!("the {kind} \"{}\" at {}", one.subject.common_name, one.uri));
-            }
-        }
-    };
-    authorities(|root| &root.certificate_authorities, "certificate authority");
-    authorities(|root| &root.timestamp_authorities, "timestamp authority");
-    let mut logs = |of: fn(&TrustedRoot) -> &[LogInstance], kind: &str| {
-        for one in of(before) {
-            if !now.iter().any(|root| of(root).iter().any(|other| same_key(one, other))) {
-                lost.push(format!("the {kind} {}", one.base_url));
-            }
-        }
-    };
-    logs(|root| &root.ctlogs, "issuance log");
-    logs(|root| &root.tlogs, "attestation log");
+    let (kind, was, is) =
+        ("certificate authority", &before.certificate_authorities, &now.certificate_authorities);
+    compare(kind, was, is, stated, &mut lost);
+    let (kind, was, is) = ("timestamp authority", &before.timestamp_authorities, &now.timestamp_authorities);
+    compare(kind, was, is, stated, &mut lost);
+    compare("issuance log", &before.ctlogs, &now.ctlogs, stated, &mut lost);
+    compare("attestation log", &before.tlogs, &now.tlogs, stated, &mut lost);
     lost
 }
 
-/// Adds the members of `more` that `root` does not have.
-pub(super) fn add(root: &mut TrustedRoot, more: &TrustedRoot) {
-    for (have, new) in [
-        (&mut root.certificate_authorities, &more.certificate_authorities),
-        (&mut root.timestamp_authorities, &more.timestamp_authorities),
-    ] {
-        for one in new {
-            if !have.iter().any(|other| same(one, other)) {
-                have.push(one.clone());
-            }
-        }
-    }
-    for (have, new) in [(&mut root.ctlogs, &more.ctlogs), (&mut root.tlogs, &more.tlogs)] {
-        for one in new {
-            if !have.iter().any(|other| same_key(one, other)) {
-                have.push(one.clone());
+fn compare<M: Member>(kind: &str, before: &[M], now: &[M], stated: &Stated, lost: &mut Vec<String>) {
+    for one in before.iter().filter(|one| !stated.withdrawn.has(*one)) {
+        let (id, name) = (one.id(), one.name());
+        match now.iter().find(|other| other.id() == id) {
+            None => lost.push(format!("the {kind} {name}: trusted no more")),
+            Some(now) => {
+                let shrunk = [later_start(one, now), earlier_end(one, now, stated)];
+                lost.extend(shrunk.into_iter().flatten().map(|how| format!("the {kind} {name}: {how}")));
             }
         }
     }
 }
 
-fn same(one: &Authority, other: &Authority) -> bool {
-    one.cert_chain == other.cert_chain
+fn later_start<M: Member>(before: &M, now: &M) -> Option<String> {
+    let (was, is) = (before.start(), now.start());
+    (is > was).then(|| format!("trusted since {is}, and since {was} before"))
 }
 
-fn same_key(one: &LogInstance, other: &LogInstance) -> bool {
-    one.public_key.raw_bytes == other.public_key.raw_bytes
+fn earlier_end<M: Member>(before: &M, now: &M, stated: &Stated) -> Option<String> {
+    let (was, is) = (before.end(), now.end()?);
+    let shrunk = was.is_none_or(|was| is < was);
+    let by_command = stated.ended.has(now) && (was.is_none() || stated.moved);
+    let was = was.map_or_else(|| "without an end".to_owned(), |was| format!("until {was}"));
+    (shrunk && !by_command).then(|| format!("trusted until {is}, and {was} before"))
 }
 
 #[cfg(test)]
-mod tests {
-    use chancery_tlog::clock::Timestamp;
-    use chancery_tlog::key::{KeyKind, Signer as _, SoftwareSigner};
-    use chancery_tlog::trust::{CertChain, RawBytes};
-
-    use super::*;
-
-    fn authority(chain: &str) -> Authority {
-        let certificates = vec![RawBytes { raw_bytes: chain.to_owned() }];
-        Authority {
-            uri: "https://a.example".to_owned(),
-            cert_chain: CertChain { certificates },
-            ..Authority::default()
-        }
-    }
-
-    fn log() -> LogInstance {
-        let key = SoftwareSigner::generate(KeyKind::Ed25519).unwrap();
-        LogInstance::for_key("https://log.example", key.public_key(), Timestamp::from_seconds(1))
-    }
-
-    type Take = fn(&mut TrustedRoot);
-
-    /// Whatever is taken out of a trusted root is found, one by one, and nothing else is.
-    #[test]
-    fn every_member_that_is_gone_is_named() {
-        let whole = TrustedRoot {
-            certificate_authorities: vec![authority("a"), authority("b")],
-            timestamp_authorities: vec![authority("c")],
-            ctlogs: vec![log(), log()],
-            tlogs: vec![log()],
-            ..TrustedRoot::new()
-        };
-        assert_eq!(lost(&whole, &[&whole]), Vec::<String>::new());
-        let takes: [(Take, &str); 5] = [
-            (|root| drop(root.certificate_authorities.remove(0)), "the certificate authority"),
-            (|root| drop(root.certificate_authorities.pop()), "the certificate authority"),
-            (|root| root.timestamp_authorities.clear(), "the timestamp authority"),
-            (|root| drop(root.ctlogs.remove(1)), "the issuance log"),
-            (|root| root.tlogs.clear(), "the attestation log"),
-        ];
-        for (take, kind) in takes {
-            let mut less = whole.clone();
-            take(&mut less);
-            let found = lost(&whole, &[&less]);
-            assert!(matches!(found.as_slice(), [one] if one.starts_with(kind)), "{found:?}");
-            assert_eq!(lost(&less, &[&whole]), Vec::<String>::new());
-            let mut again = less.clone();
-            add(&mut again, &whole);
-            assert_eq!(lost(&whole, &[&again]), Vec::<String>::new());
-            assert_eq!(lost(&whole, &[&less, &whole]), Vec::<String>::new());
-        }
-    }
-
-    #[test]
-    fn dates_and_addresses_may_change() {
-        let before = TrustedRoot { tlogs: vec![log()], ..TrustedRoot::new() };
-        let mut after = before.clone();
-        after.tlogs[0].public_key.valid_for.end = Some("2027-01-01T00:00:00Z".to_owned());
-        after.tlogs[0].base_url = "https://moved.example".to_owned();
-        assert_eq!(lost(&before, &[&after]), Vec::<String>::new());
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use super::targets::{self, TRUSTED_ROOT, TargetFile};
 use super::trusted::{Trusted, following};
 use super::{OFFLINE_KEY, OFFLINE_LIFE, ROOT_DOCUMENT, TufError, ed25519, metadata, serve};
 use crate::output;
-use crate::trust::{self, Document};
+use crate::trust::{self, Document, Keys, Stated};
 
 /// The ceremony's arguments.
 #[derive(Args, Debug)]
@@ -63,6 +63,7 @@ pub(crate) fn sign(arguments: &SignArguments) -> anyhow::Result<()> {
         new_key: new_key.as_ref().map(|key| key as &dyn Signer),
         online,
         files: targets::from_folder(&dir.join("trust"))?,
+        ended: targets::ended(&dir.join("trust"))?,
         renew: arguments.renew,
         untrusted: arguments.untrusted.clone(),
         now: SystemClock.now(),
@@ -113,6 +114,8 @@ pub(super) struct Ceremony<'c> {
     pub(super) online: Option<PublicKey>,
     /// The targets from now on.
     pub(super) files: Vec<TargetFile>,
+    /// Keys of what has ended, by a command: it has files of its own, so its end is no accident.
+    pub(super) ended: Keys,
     /// Whether to sign what has not changed, too.
     pub(super) renew: bool,
     /// Why less is to be trusted than before, if it is.
@@ -137,13 +140,13 @@ impl Ceremony<'_> {
         // Targets first, and signed by both keys: they are valid under the old root as under the new one, so the folder is
         // whole if this ends in between.
         let why = self.untrusted.as_deref().unwrap_or_default();
-        done.extend(lost.iter().map(|lost| format!("trusted no more, because {why}: {lost}")));
+        done.extend(lost.iter().map(|lost| format!("less is trusted, because {why}: {lost}")));
         done.extend(self.sign_targets(&trusted, folder)?);
         done.extend(self.sign_root(&trusted, folder)?);
         Ok(done)
     }
 
-    /// What clients trust and will not after this.
+    /// Trust that clients have and will not have after this.
     fn lost(&self, trusted: &Trusted) -> Result<Vec<String>, TufError> {
         let Some(before) = trusted.trusted_root()? else { return Ok(Vec::new()) };
         let Some(file) = self.files.iter().find(|file| file.name == TRUSTED_ROOT) else {
@@ -153,7 +156,8 @@ impl Ceremony<'_> {
             file: format!("trust/{TRUSTED_ROOT}"),
             problem: error.to_string(),
         })?;
-        Ok(trust::lost(&before, &[&now]))
+        let stated = Stated { ended: self.ended.clone(), moved: true, ..Stated::default() };
+        Ok(trust::lost(&before, &now, &stated))
     }
 
     fn sign_targets(&self, trusted: &Trusted, folder: &Folder) -> Result<Option<String>, TufError> {

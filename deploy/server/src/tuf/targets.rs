@@ -6,8 +6,11 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use chancery_tlog::certificate::Certificate;
+use chancery_tlog::key::PublicKey;
+
 use super::TufError;
-use crate::trust::{Document, PAST};
+use crate::trust::{Document, Keys, PAST};
 
 /// The target that says whom to trust.
 pub(super) const TRUSTED_ROOT: &str = "trusted_root.json";
@@ -64,6 +67,27 @@ pub(super) fn from_folder(trust: &Path) -> Result<Vec<TargetFile>, TufError> {
             Err(source) => Err(TufError::Io { action: "read", path, source }),
         }
     })
+}
+
+/// Keys of logs and chains of the past in the folder `trust`, of all dialects and roles.
+pub(super) fn ended(trust: &Path) -> Result<Keys, TufError> {
+    let mut keys = Keys::default();
+    let unreadable = |path: &Path, source| TufError::Io { action: "read", path: path.to_owned(), source };
+    for entry in std::fs::read_dir(trust).map_err(|source| unreadable(trust, source))? {
+        let entry = entry.map_err(|source| unreadable(trust, source))?;
+        if !entry.file_name().to_string_lossy().starts_with(PAST) {
+            continue;
+        }
+        let path = entry.path();
+        let pem = std::fs::read(&path).map_err(|source| unreadable(&path, source))?;
+        let pem = String::from_utf8_lossy(&pem);
+        if let Ok(key) = PublicKey::from_pem(&pem) {
+            keys.insert(&key);
+        } else if let Ok([first, ..]) = Certificate::chain_from_pem(&pem).as_deref() {
+            keys.insert(first.public_key());
+        }
+    }
+    Ok(keys)
 }
 
 /// The targets among files with these names.

@@ -97,6 +97,7 @@ impl World {
             new_key: None,
             online: None,
             files,
+            ended: crate::trust::Keys::default(),
             renew: false,
             untrusted: None,
             now,
@@ -550,7 +551,7 @@ async fn what_clients_trust_is_left_out_with_a_reason_only() {
     root.bytes = TrustedRoot::new().to_json().into_bytes();
     let refused = less.perform(&world.folder()).unwrap_err();
     assert!(
-        matches!(&refused, TufError::Lost(lost) if *lost == ["the attestation log https://first"]),
+        matches!(&refused, TufError::Lost(lost) if *lost == ["the attestation log https://first: trusted no more"]),
         "{refused}"
     );
     let done = world.perform(&Ceremony { untrusted: Some("it was stolen".to_owned()), ..less });

@@ -67,6 +67,7 @@ impl World {
             timestamp: Some(in_service(&self.tsa)),
             other_timestamp: Vec::new(),
             imported: Vec::new(),
+            withdrawn: trust::Keys::default(),
         }
     }
 
