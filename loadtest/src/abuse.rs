@@ -45,9 +45,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 const BOUND: f64 = 2.0;
 
 /// The limits of an exposed instance, which one on loopback does not have by itself.
-const EXPOSED: [Setting; 2] = [
+const EXPOSED: [Setting; 3] = [
     ("CHANCERY_LIMITS__RATES__WRITES_PER_ADDRESS", "{per_minute=3000, burst=1500}"),
     ("CHANCERY_LIMITS__RATES__READS_PER_ADDRESS", "{per_minute=12000, burst=6000}"),
+    ("CHANCERY_LIMITS__RATES__PROBES_PER_ADDRESS", "{per_minute=6000, burst=3000}"),
 ];
 
 /// What the client saw in one phase.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// A connection to `server` from an address of this machine.
@@ -68,6 +68,33 @@ impl H2c {
         let cancel = 8_u32.to_be_bytes();
         let bytes: Vec<_> = streams.flat_map(|stream| frame(3, 0, stream, &cancel)).collect();
         Ok(self.stream.write_all(&bytes).await?)
+    }
+
+    /// Lets the server send 65,535 bytes more of this stream.
+    pub async fn open_window(&mut self, stream: u32) -> Result<()> {
+        let more = 65_535_u32.to_be_bytes();
+        let bytes = [frame(8, 0, 0, &more), frame(8, 0, stream, &more)].concat();
+        Ok(self.stream.write_all(&bytes).await?)
+    }
+
+    /// Sends so many pings, each of which the server answers.
+    pub async fn ping(&mut self, count: usize) -> Result<()> {
+        Ok(self.stream.write_all(&frame(6, 0, 0, &[1; 8]).repeat(count)).await?)
+    }
+
+    /// Reads until so many answers have begun; the number of those that ended with their heads.
+    pub async fn heads(&mut self, count: u32) -> Result<u32> {
+        let (mut begun, mut ended) = (0, 0);
+        while begun < count {
+            let mut head = [0; 9];
+            self.stream.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            self.stream.read_exact(&mut vec![0; usize::try_from(length)?]).await?;
+            // HEADERS, and END_STREAM.
+            begun += u32::from(head[3] == 1);
+            ended += u32::from(head[3] == 1 && head[4] & 1 == 1);
+        }
+        Ok(ended)
     }
 
     /// A head without compression.

@@ -22,7 +22,7 @@ const OTHER: [u8; 4] = [127, 0, 0, 3];
 pub(crate) const V1: &str = "/api/v1/log/entries";
 const V2: &str = "/api/v2/log/entries";
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 pub(crate) fn address(server: &Server) -> Result<SocketAddr> {
     Ok(server.url().trim_start_matches("http://").parse()?)

@@ -11,6 +11,8 @@ mod listeners;
 mod load;
 mod log_output;
 mod paths;
+mod probes;
+mod streams;
 mod tokens;
 mod trust;
 mod words;

@@ -16,11 +16,12 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::FutureExt as _;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,6 @@ pub use self::id::RequestId;
 use self::observe::{Access, Busy, Meters};
 use self::refuse::Refusal;
 use super::forwarded::Forwarding;
-use super::health;
 use super::line::{Line, Waits};
 use super::listener::Usage;
 use super::offload::{Alarm, Elsewhere, InWork, LARGE, cores};
@@ -47,8 +47,6 @@ use super::target::{self, Hosts};
 const SMALL: Waits = Waits { patience: Duration::from_millis(500), limit: Duration::from_secs(2) };
 /// The line of large requests, each of which computes for up to a fifth of a second.
 const BIG: Waits = Waits { patience: Duration::from_secs(2), limit: Duration::from_secs(4) };
-/// The orchestrator's question over gRPC.
-const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// Who sent a request, as an extension of it.
 #[derive(Clone, Debug)]
@@ -105,6 +103,8 @@ struct Asked {
     /// Whether it announces a body that is too large to compute on an async thread.
     large: bool,
     grpc: bool,
+    /// Whether its answer has no body.
+    bodiless: bool,
     /// The client, or its network; none if clients cannot be told apart.
     address: Option<IpAddr>,
     /// What the client may hold.
@@ -140,31 +140,24 @@ impl Around {
 /// Gives the request an id, and one access log line and one sample whatever becomes of it.
 async fn answer(State(chassis): State<Arc<Chassis>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
-    let mut access = Access::begin(&chassis.meters, &request, id.clone());
     let asked = Asked::of(&request, &chassis.shares);
-    let bodiless = *request.method() == Method::HEAD;
+    let mut access = Access::begin(&chassis.meters, &request, id.clone(), asked.kind);
     let mut response = match chassis.door(&asked).and_then(|()| chassis.check_target(&request)) {
         Ok(()) => {
             request.extensions_mut().insert(id.clone());
             let span = tracing::info_span!("request", id = id.as_str());
-            let answer = contain(chassis.answer(request, next, &asked), asked.grpc).instrument(span).await;
-            if bodiless { answer } else { asked.counted(answer) }
+            asked.counted(contain(chassis.answer(request, next, &asked), asked.grpc).instrument(span).await)
         }
         Err(refusal) => {
             if refusal.is_of_client() {
                 body::discard(request.into_body(), || asked.share.again()).await;
             }
-            refusal.into_response(asked.grpc)
+            asked.refused(refusal)
         }
     };
     access.answered(&response);
     response.headers_mut().insert(REQUEST_ID.clone(), id.into_header());
     response
-}
-
-/// The orchestrator's questions, which are neither limited nor logged while the answer is yes.
-pub(super) fn is_probe(path: &str) -> bool {
-    matches!(path, health::LIVE | health::READY) || path.starts_with(GRPC_HEALTH)
 }
 
 impl Asked {
@@ -176,6 +169,7 @@ impl Asked {
             computes: !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS),
             large: body::announced(request.headers()) >= LARGE,
             grpc: rate::is_grpc(request.headers()),
+            bodiless: *request.method() == Method::HEAD,
             address,
             share: address.map_or_else(|| shares.of_all(), |address| shares.of(address)),
             usage: peer.and_then(|peer| peer.usage.clone()),
@@ -183,15 +177,41 @@ impl Asked {
     }
 
     /// The answer, counted until its client has read it. If there is no room for it and nothing was changed,
-    /// the client gets a refusal in its place: an answer to a write is sent in any case. A probe's answer is
-    /// small, and not counted.
+    /// the client gets a refusal in its place: an answer to a write is sent in any case. A probe is told by the status
+    /// alone.
     fn counted(&self, answer: Response) -> Response {
-        if self.kind == Kind::Probe {
+        if self.ends_with_head(&answer) {
             return answer;
         }
-        let counted = self.share.counted(answer, self.usage.as_ref(), self.kind == Kind::Write);
-        counted.unwrap_or_else(|full| Refusal::Full(full).into_response(self.grpc))
+        match self.share.room(&answer, self.usage.as_ref(), self.kind == Kind::Write) {
+            Ok(room) => room.hold(answer),
+            Err(_) if self.kind == Kind::Probe && !self.grpc => without_body(answer),
+            Err(full) => self.refused(Refusal::Full(full)),
+        }
     }
+
+    /// A refusal, in words if there is room for them: clients do not read refusals either.
+    fn refused(&self, refusal: Refusal) -> Response {
+        let answer = refusal.into_response(self.grpc);
+        if self.ends_with_head(&answer) {
+            return answer;
+        }
+        match self.share.room(&answer, self.usage.as_ref(), false) {
+            Ok(room) => room.hold(answer),
+            Err(_) => without_body(answer),
+        }
+    }
+
+    /// True if nothing remains of `answer` once its head is sent.
+    fn ends_with_head(&self, answer: &Response) -> bool {
+        self.bodiless || answer.body().is_end_stream()
+    }
+}
+
+/// The same without a body. Its stream ends with its head, so that its client cannot keep it open.
+fn without_body(mut answer: Response) -> Response {
+    answer.headers_mut().remove(CONTENT_LENGTH);
+    answer.map(|_| Body::empty())
 }
 
 impl Chassis {

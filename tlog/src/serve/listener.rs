@@ -32,11 +32,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use self::usage::Expired;
 pub(super) use self::usage::Usage;
-use self::usage::{Expired, Metered};
 use super::access::ClientCertificate;
 use super::forwarded::Forwarding;
-use super::layers::{self, Around, Peer};
+use super::health;
+use super::layers::{Around, Peer};
 use super::metrics::Counters;
 use super::rate::{self, Effective};
 use super::routes::Routes;
@@ -296,8 +297,8 @@ impl Server {
         let Some(acceptor) = &self.acceptor else {
             return self.exchange(stream, self.builder.clone(), peer, None, usage).await;
         };
-        let handshake = tokio::time::timeout(self.limits.header_timeout, acceptor.accept(stream));
-        match handshake.await {
+        let deadline = usage.first_head(&self.limits);
+        match tokio::time::timeout_at(deadline, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let http2 = session.alpn_protocol() == Some(b"h2");
@@ -333,8 +334,7 @@ impl Server {
             }
             answer(self.routes.choose(&request).clone(), request, Arc::clone(&usage))
         });
-        let io = TokioIo::new(Metered::new(stream, &usage));
-        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             outcome = connection.as_mut() => {
                 if let Err(error) = outcome {
@@ -362,16 +362,17 @@ impl Server {
     }
 
     /// The time that a connection has to end: long enough for a request in work to be answered and read, and
-    /// an end for a client that does neither send nor read.
+    /// an end for a client that does neither send a request nor read an answer.
     async fn last_moments(&self, usage: &Usage) {
         let last = self.limits.request_timeout.min(self.limits.shutdown_grace);
         let looks = async {
-            let (mut quiet, mut written) = (0, usage.written());
+            let (mut quiet, mut before) = (0, usage.progress());
             while quiet < QUIET_LOOKS {
                 tokio::time::sleep(LAST_LOOK).await;
-                let moved = usage.in_flight() > 0 || usage.written() != written;
+                let now = usage.progress();
+                let moved = usage.in_flight() > 0 || now != before;
                 quiet = if moved { 0 } else { quiet + 1 };
-                written = usage.written();
+                before = now;
             }
         };
         let _ = tokio::time::timeout(last, looks).await;
@@ -383,7 +384,7 @@ async fn answer(
     request: Request<Incoming>,
     usage: Arc<Usage>,
 ) -> Result<Response, Infallible> {
-    let in_use = usage.begin(layers::is_probe(request.uri().path()));
+    let in_use = usage.begin(health::is_probe(request.method(), request.uri().path()));
     let response = router.call(request.map(Body::new)).await?;
     drop(in_use);
     Ok(response)

@@ -45,7 +45,10 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge("chancery_http_reads", "Complete requests that only read, in work"),
     Metric::gauge("chancery_http_bodies", "Requests whose bodies are not complete"),
     Metric::gauge("chancery_http_body_bytes", "Bytes of request bodies in memory"),
-    Metric::gauge("chancery_http_unread_bytes", "Bytes of answers that clients have not read"),
+    Metric::gauge(
+        "chancery_http_unread_bytes",
+        "Bytes of answers that clients have not read, and 4096 for each",
+    ),
     Metric::counter("chancery_http_requests_total", "Requests by method, route and class of status code"),
     Metric::histogram(
         "chancery_http_request_duration_seconds",

@@ -20,7 +20,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::layers::is_probe;
+use super::health;
 use super::metrics::Counters;
 use super::reply::Problem;
 use crate::merkle::Hash;
@@ -36,6 +36,7 @@ const SITE: u32 = 8;
 const LIMITED: &str = "chancery_rate_limited_total";
 const WRITES_PER_ADDRESS: &str = "writes_per_address";
 const READS_PER_ADDRESS: &str = "reads_per_address";
+const PROBES_PER_ADDRESS: &str = "probes_per_address";
 /// Of the limit on what one identity writes, for [`note`].
 pub const WRITES_PER_IDENTITY: &str = "writes_per_identity";
 
@@ -88,6 +89,8 @@ pub struct Rates {
     pub writes_per_address: Option<Limit>,
     /// Everything else of one client address.
     pub reads_per_address: Option<Limit>,
+    /// Health checks of one client address: GET or HEAD of `/healthz` and `/readyz`, and `Check` over gRPC.
+    pub probes_per_address: Option<Limit>,
     /// Certificates and entries of one identity.
     pub writes_per_identity: Option<Limit>,
 }
@@ -96,15 +99,18 @@ pub struct Rates {
 pub const DEFAULT_WRITES_PER_ADDRESS: Rate = Rate { per_minute: 3000, burst: 1500 };
 /// Default of [`Rates::reads_per_address`]. A monitor that reads tiles asks quickly, one after the other.
 pub const DEFAULT_READS_PER_ADDRESS: Rate = Rate { per_minute: 12_000, burst: 6000 };
+/// Default of [`Rates::probes_per_address`]. A hundred a second: a balancer asks each second, from a few addresses.
+pub const DEFAULT_PROBES_PER_ADDRESS: Rate = Rate { per_minute: 6000, burst: 3000 };
 /// Default of [`Rates::writes_per_identity`]. An identity is one workflow of one repository, or one person.
 pub const DEFAULT_WRITES_PER_IDENTITY: Rate = Rate { per_minute: 600, burst: 300 };
 
 impl Rates {
     /// The tables by name, for checks.
-    fn named(&self) -> [(&'static str, Option<Limit>); 3] {
+    fn named(&self) -> [(&'static str, Option<Limit>); 4] {
         [
             ("rates.writes_per_address", self.writes_per_address),
             ("rates.reads_per_address", self.reads_per_address),
+            ("rates.probes_per_address", self.probes_per_address),
             ("rates.writes_per_identity", self.writes_per_identity),
         ]
     }
@@ -126,6 +132,7 @@ impl Rates {
         Effective {
             writes_per_address: effective(self.writes_per_address, DEFAULT_WRITES_PER_ADDRESS),
             reads_per_address: effective(self.reads_per_address, DEFAULT_READS_PER_ADDRESS),
+            probes_per_address: effective(self.probes_per_address, DEFAULT_PROBES_PER_ADDRESS),
             writes_per_identity: effective(self.writes_per_identity, DEFAULT_WRITES_PER_IDENTITY),
         }
     }
@@ -138,6 +145,8 @@ pub struct Effective {
     pub writes_per_address: Option<Rate>,
     /// Everything else of one client address.
     pub reads_per_address: Option<Rate>,
+    /// Health checks of one client address.
+    pub probes_per_address: Option<Rate>,
     /// Certificates and entries of one identity.
     pub writes_per_identity: Option<Rate>,
 }
@@ -213,13 +222,14 @@ impl IdentityLimiter {
     }
 }
 
-/// The limits on what each client address asks for. Probes are not counted.
+/// The limits on what each client address asks for.
 ///
 /// Proven identities cost a signature check before they are known, and a body has to arrive before that: so
 /// this comes first of all.
 pub(super) struct Addresses {
     writes: Option<Networks>,
     reads: Option<Networks>,
+    probes: Option<Networks>,
 }
 
 /// Limiters of one rate for networks of clients, and of a multiple of it for IPv6 sites.
@@ -245,17 +255,19 @@ impl Networks {
 impl Addresses {
     pub(super) fn new(limits: &Effective) -> Self {
         // So that all of them exist before the first refusal.
-        Counters::new(LIMITED, "limit", &[WRITES_PER_ADDRESS, READS_PER_ADDRESS, WRITES_PER_IDENTITY]);
+        let limited = [WRITES_PER_ADDRESS, READS_PER_ADDRESS, PROBES_PER_ADDRESS, WRITES_PER_IDENTITY];
+        Counters::new(LIMITED, "limit", &limited);
         Self {
             writes: limits.writes_per_address.map(Networks::new),
             reads: limits.reads_per_address.map(Networks::new),
+            probes: limits.probes_per_address.map(Networks::new),
         }
     }
 
     /// Counts a request of this kind; `Err` with the time after which the next is allowed.
     pub(super) fn take(&self, kind: Kind, address: IpAddr) -> Result<(), Duration> {
         let (name, limiter) = match kind {
-            Kind::Probe => return Ok(()),
+            Kind::Probe => (PROBES_PER_ADDRESS, &self.probes),
             Kind::Write => (WRITES_PER_ADDRESS, &self.writes),
             Kind::Read => (READS_PER_ADDRESS, &self.reads),
         };
@@ -274,13 +286,13 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) fn of(request: &Request) -> Self {
-        let path = request.uri().path();
-        if is_probe(path) {
+        let (method, path) = (request.method(), request.uri().path());
+        if health::is_probe(method, path) {
             return Self::Probe;
         }
-        // Rekor's searches are POST too.
-        let asks = path.trim_end_matches('/').ends_with("/retrieve");
-        if *request.method() == Method::POST && !asks { Self::Write } else { Self::Read }
+        // Rekor's searches are POST too. What is not quite a probe writes nothing either.
+        let asks = path.trim_end_matches('/').ends_with("/retrieve") || health::is_health(path);
+        if *method == Method::POST && !asks { Self::Write } else { Self::Read }
     }
 }
 

@@ -111,8 +111,8 @@ pub struct Limits {
     pub max_bodies: usize,
     /// Bytes of request bodies in memory. More are answered 503. Default: 268435456 (256 MiB).
     pub max_body_bytes: usize,
-    /// Bytes of answers that clients have not read. Requests beyond are answered 503. Default: 268435456 (256
-    /// MiB).
+    /// Bytes of answers that clients have not read, and 4 KiB for each of these answers. Requests beyond are answered
+    /// 503. Default: 268435456 (256 MiB).
     pub max_unread_bytes: usize,
     /// From accepting a connection to its first complete request head, TLS handshake included. Default: 10.
     #[serde(with = "seconds")]
@@ -121,12 +121,14 @@ pub struct Limits {
     #[serde(with = "seconds")]
     pub body_timeout: Duration,
     /// Bytes a second with which a body arrives at least and an answer is read at least, over ten seconds. A
-    /// slower body is answered 408; the connection of a slower reader is closed. Default: 1024.
+    /// slower body is answered 408; the connection of a slower reader is closed. Answers are watched in pieces of 16
+    /// KiB, and one piece may be under way. Default: 1024.
     pub min_rate: usize,
     /// From the end of a request's body to its answer. Longer is answered 504. Default: 60.
     #[serde(with = "seconds")]
     pub request_timeout: Duration,
-    /// Without any request, health checks not counted, before a connection is closed. Default: 75.
+    /// Without any request, health checks not counted, before a connection is closed. So is a connection with an
+    /// answer that is not read for so long, beyond the time that `min_rate` gives it. Default: 75.
     #[serde(with = "seconds")]
     pub idle_timeout: Duration,
     /// For requests in work when the server is told to stop; those whose bodies are not complete have five

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::held::{Held, Table};
+pub(super) use self::unread::PIECE;
 use super::settings::Limits;
 
 /// One in so many places for complete requests is kept for reads, however many writes there are, and one for

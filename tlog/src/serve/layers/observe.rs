@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use super::super::access::Reader;
 use super::super::line::Refused;
 use super::super::metrics::Counters;
+use super::super::rate::Kind;
 use super::super::shares;
-use super::{Peer, RequestId, is_probe};
+use super::{Peer, RequestId};
 
 /// The metric of requests that no handler saw.
 const REFUSALS: &str = "chancery_http_refusals_total";
@@ -116,6 +117,7 @@ pub(super) struct Busy(pub(super) &'static str);
 pub(super) struct Access {
     meters: Arc<Meters>,
     id: RequestId,
+    kind: Kind,
     client: Option<IpAddr>,
     method: usize,
     uri: Uri,
@@ -128,11 +130,12 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn begin(meters: &Arc<Meters>, request: &Request, id: RequestId) -> Self {
+    pub(super) fn begin(meters: &Arc<Meters>, request: &Request, id: RequestId, kind: Kind) -> Self {
         meters.in_flight.increment(1.0);
         Self {
             meters: Arc::clone(meters),
             id,
+            kind,
             client: request.extensions().get::<Peer>().map(|peer| peer.client(request.headers())),
             method: method_of(request.method().as_str()),
             uri: request.uri().clone(),
@@ -165,8 +168,8 @@ impl Drop for Access {
         }
         // Without the query: it may hold an e-mail address.
         let path = self.uri.path();
-        if status == 200 && is_probe(path) {
-            // Every few seconds and never of interest.
+        if self.kind == Kind::Probe && matches!(status, 200 | 429 | 503) {
+            // Every few seconds. Readiness logs its changes, and a metric counts refusals.
             return;
         }
         tracing::info!(

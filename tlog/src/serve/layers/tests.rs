@@ -9,11 +9,13 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
+use super::super::health;
 use super::super::rate::Rate;
 use super::super::shares::Full;
 use super::*;
 
 mod given_up;
+mod unread;
 
 fn around(router: Router, limits: &Limits) -> Router {
     limited(router, limits, Effective::default())
@@ -206,8 +208,9 @@ async fn reads_and_writes_of_an_address_are_counted_apart_and_refused_with_the_t
     assert_eq!(status("POST", "/index/retrieve", "192.0.2.1").await, 429, "a search is a read");
     assert_eq!(status("POST", "/entries", "192.0.2.2").await, 200);
     for _ in 0..3 {
-        assert_eq!(status("GET", health::LIVE, "192.0.2.1").await, 200, "probes are not counted");
+        assert_eq!(status("GET", health::LIVE, "192.0.2.1").await, 200, "probes are counted apart");
     }
+    assert_eq!(status("POST", health::LIVE, "192.0.2.1").await, 429, "this is not a probe");
     let refused = ask(&router, "POST", "/entries", "192.0.2.1", "application/json").await;
     assert_eq!(refused.headers()["retry-after"], "60");
     assert_eq!(refused.headers()[CONTENT_TYPE], "application/json");
@@ -321,7 +324,8 @@ fn large(size: usize) -> (Router, Arc<Notify>) {
 /// All of them are admitted while nothing is unread.
 #[tokio::test(start_paused = true)]
 async fn large_answers_that_come_at_once_stay_within_the_share_of_their_address() {
-    let (router, go) = large(1 << 20);
+    // A MiB with its price.
+    let (router, go) = large((1 << 20) - 4096);
     let occupancy = Occupancy::new(&Limits::default());
     let router = Around {
         limits: Limits::default(),
@@ -348,6 +352,7 @@ async fn large_answers_that_come_at_once_stay_within_the_share_of_their_address(
     assert_eq!(refused, 200 - 64, "64 MiB");
     let unread = answers.iter().find(|answer| answer.status() == 429).unwrap();
     assert!(unread.headers().contains_key("retry-after"));
+    assert!(axum::body::HttpBody::is_end_stream(unread.body()), "there is no room for its words");
     occupancy.check().unwrap();
     // The next request is refused before anything is done for it; that of another is answered, and so is a
     // write that was done.

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use super::super::settings::TlsFiles;
 use super::*;
 
+mod idle;
+
 /// Short enough for tests, long enough for a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -201,7 +203,7 @@ fn waiting() -> (Router, Arc<Notify>, Arc<Notify>) {
     };
     let router = Router::new()
         .route("/wait", get(handler))
-        .merge(super::super::health::Readiness::new().router())
+        .merge(health::Readiness::new().router())
         .merge(Router::new().route("/", get(async || "hello")));
     (router, begun, go)
 }
@@ -451,7 +453,8 @@ async fn health_checks_do_not_keep_a_connection_open() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_cut_off() {
-    let limits = Limits { idle_timeout: SHORT, header_timeout: SHORT, ..Limits::default() };
+    let min_rate = 1 << 20;
+    let limits = Limits { idle_timeout: SHORT, header_timeout: SHORT, min_rate, ..Limits::default() };
     let large = "x".repeat(16 << 20);
     let router = Router::new().route("/", get(async move || large));
     let running = Running::start(router, limits, None).await;

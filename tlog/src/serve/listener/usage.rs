@@ -1,35 +1,48 @@
 //! How a connection is used: what its time limits are about, and what it holds of its address's share.
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::super::settings::Limits;
-use super::super::shares::Connection;
+use super::super::shares::{Connection, PIECE};
 
-/// Between two looks at a connection, and the time over which the rate of its reader is judged.
+/// Between two looks at a connection.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// The use of one connection.
 pub(in super::super) struct Usage {
     /// Its part of the share. Given back with the last reference.
     _connection: Connection,
+    accepted: Instant,
     /// A request head has come, of whatever request.
     used: AtomicBool,
     /// Requests that were begun, but for health checks: they keep no connection open.
     begun: AtomicU64,
     /// Those of them that have no answer yet.
     in_flight: AtomicU64,
-    /// Bytes of answers, and how many of them are no longer in memory. The second is never ahead of the first.
+    /// Bytes of the bodies of answers, and how many of them are no longer in memory. The second is never ahead of the
+    /// first. Nothing else that the other end reads is progress: it could be made to read acknowledgements of pings
+    /// for ever.
     answered: AtomicUsize,
     read: AtomicUsize,
-    /// Bytes that the other end has taken.
-    written: AtomicU64,
+    answers: Mutex<Answers>,
+}
+
+/// Answers that are in memory, in whole or in part: as many as HTTP/2 has streams.
+#[derive(Default)]
+struct Answers {
+    next: u64,
+    unread: Vec<Answer>,
+}
+
+struct Answer {
+    number: u64,
+    since: Instant,
+    /// Bytes that were unread on the connection when it was given, its own included.
+    ahead: usize,
 }
 
 /// Why a connection has to go.
@@ -55,15 +68,17 @@ impl Expired {
 }
 
 impl Usage {
-    pub(super) fn of(connection: Connection) -> Arc<Self> {
+    /// The use of a connection that has just been accepted.
+    pub(in super::super) fn of(connection: Connection) -> Arc<Self> {
         Arc::new(Self {
             _connection: connection,
+            accepted: Instant::now(),
             used: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             answered: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
-            written: AtomicU64::new(0),
+            answers: Mutex::default(),
         })
     }
 
@@ -78,6 +93,17 @@ impl Usage {
         InUse(Some(Arc::clone(self)))
     }
 
+    /// Counts an answer of so many bytes; its number.
+    pub(in super::super) fn answer(&self, bytes: usize) -> u64 {
+        self.answered(bytes);
+        let ahead = self.progress().unread;
+        let mut answers = self.answers();
+        let number = answers.next;
+        answers.next += 1;
+        answers.unread.push(Answer { number, since: Instant::now(), ahead });
+        number
+    }
+
     /// Counts bytes of an answer.
     pub(in super::super) fn answered(&self, bytes: usize) {
         self.answered.fetch_add(bytes, Ordering::Relaxed);
@@ -88,36 +114,46 @@ impl Usage {
         self.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// All of an answer has been read, or thrown away.
+    pub(in super::super) fn done(&self, number: u64) {
+        let mut answers = self.answers();
+        if let Some(at) = answers.unread.iter().position(|answer| answer.number == number) {
+            answers.unread.swap_remove(at);
+        }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Requests without an answer.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the other end has taken.
-    pub(super) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    pub(super) fn progress(&self) -> Progress {
+        let read = self.read.load(Ordering::Relaxed);
+        Progress { unread: self.answered.load(Ordering::Relaxed).wrapping_sub(read), read }
     }
 
-    fn progress(&self) -> Progress {
-        let read = self.read.load(Ordering::Relaxed);
-        let unread = self.answered.load(Ordering::Relaxed).wrapping_sub(read);
-        Progress { unread, read, written: self.written() }
+    /// The end of the time for the first request head, and for all that comes before it.
+    pub(super) fn first_head(&self, limits: &Limits) -> Instant {
+        self.accepted + limits.header_timeout
     }
 
     /// Waits until the connection has to go.
     pub(super) async fn expire(&self, limits: &Limits) -> Expired {
-        tokio::time::sleep(limits.header_timeout).await;
+        tokio::time::sleep_until(self.first_head(limits)).await;
         if !self.used.load(Ordering::Relaxed) {
             return Expired::Silent;
         }
         let look = LOOK.min(limits.idle_timeout);
-        let millis = u64::try_from(look.as_millis()).unwrap_or(u64::MAX);
-        let least = (limits.min_rate as u64).saturating_mul(millis) / 1000;
+        let mut reader = Reader::of(limits, look);
         let mut idle_since = Instant::now();
         loop {
             let (begun, before) = (self.begun.load(Ordering::Relaxed), self.progress());
             tokio::time::sleep(look).await;
-            if self.progress().since(&before) < least.min(before.unread as u64) {
+            if !reader.keeps_up(&before, &self.progress()) || self.has_old_answer(limits) {
                 return Expired::Unread;
             }
             if self.in_flight() > 0 || begun != self.begun.load(Ordering::Relaxed) {
@@ -127,27 +163,56 @@ impl Usage {
             }
         }
     }
+
+    /// True if an answer has been unread for longer than it takes to read it, and all before it, at the minimum rate,
+    /// and the idle time beside that. Who reads enough of some answers cannot keep others for ever.
+    fn has_old_answer(&self, limits: &Limits) -> bool {
+        let longest = |answer: &Answer| {
+            let seconds = answer.ahead / limits.min_rate.max(1);
+            limits.idle_timeout.saturating_add(Duration::from_secs(seconds as u64))
+        };
+        self.answers().unread.iter().any(|answer| answer.since.elapsed() > longest(answer))
+    }
 }
 
-/// What the reader of a connection has done.
-struct Progress {
+/// State of a connection's answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
     unread: usize,
     read: usize,
-    written: u64,
 }
 
-impl Progress {
-    /// Bytes since `before`. A piece of an answer counts as read when its last byte is written, so that the
-    /// end of one can be progress without many bytes.
-    fn since(&self, before: &Self) -> u64 {
-        let read = self.read.wrapping_sub(before.read) as u64;
-        read.max(self.written - before.written)
+/// The rate that is demanded of the reader of a connection.
+struct Reader {
+    /// Bytes that are to be read between two looks.
+    least: usize,
+    /// Bytes that should have been read and were not, as far as is known.
+    owed: usize,
+}
+
+impl Reader {
+    fn of(limits: &Limits, look: Duration) -> Self {
+        let millis = usize::try_from(look.as_millis()).unwrap_or(usize::MAX);
+        Self { least: limits.min_rate.saturating_mul(millis) / 1000, owed: 0 }
+    }
+
+    /// True if enough was read between two looks.
+    fn keeps_up(&mut self, before: &Progress, now: &Progress) -> bool {
+        let read = now.read.wrapping_sub(before.read);
+        if read >= before.unread {
+            self.owed = 0;
+            return true;
+        }
+        let due = self.least.min(before.unread);
+        self.owed = self.owed.saturating_add(due).saturating_sub(read);
+        // Of more than can be due, a part of one piece may have been read, which is not known before its end.
+        self.owed <= if due < self.least { 0 } else { PIECE }
     }
 }
 
 impl std::fmt::Debug for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Usage({} in flight)", self.in_flight())
+        write!(f, "Usage({} in flight, {} bytes unread)", self.in_flight(), self.progress().unread)
     }
 }
 
@@ -162,63 +227,5 @@ impl Drop for InUse {
     }
 }
 
-/// A stream whose written bytes are counted.
-pub(super) struct Metered<S> {
-    stream: S,
-    usage: Arc<Usage>,
-}
-
-impl<S> Metered<S> {
-    pub(super) fn new(stream: S, usage: &Arc<Usage>) -> Self {
-        Self { stream, usage: Arc::clone(usage) }
-    }
-
-    fn count(&self, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = &written {
-            self.usage.written.fetch_add(*bytes as u64, Ordering::Relaxed);
-        }
-        written
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.count(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+#[cfg(test)]
+mod tests;

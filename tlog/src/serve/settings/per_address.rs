@@ -23,8 +23,8 @@ pub struct PerAddress {
     /// Bytes of request bodies in memory; further ones are answered 429. Default: 67108864 (64 MiB), a
     /// quarter of all.
     pub body_bytes: usize,
-    /// Bytes of answers that the address has not read; requests beyond are answered 429. Default: 67108864
-    /// (64 MiB), a quarter of all.
+    /// Bytes of answers that the address has not read, and 4 KiB for each of these answers; requests beyond are
+    /// answered 429. Default: 67108864 (64 MiB), a quarter of all.
     pub unread_bytes: usize,
 }
 

@@ -3,26 +3,38 @@
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 
+use super::super::listener::Usage;
 use super::super::settings::PerAddress;
+use super::unread::PRICE;
 use super::*;
 
+/// Bytes of answers that an address may leave unread here, and all together.
+const UNREAD: usize = 4 * PRICE;
+const ALL_UNREAD: usize = 2 * UNREAD;
+
 fn limits() -> Limits {
-    let per_address =
-        PerAddress { connections: 3, requests: 4, reads: 3, bodies: 5, body_bytes: 600, unread_bytes: 70 };
+    let per_address = PerAddress {
+        connections: 3,
+        requests: 4,
+        reads: 3,
+        bodies: 5,
+        body_bytes: 600,
+        unread_bytes: UNREAD,
+    };
     Limits {
         max_connections: 12,
         max_requests: 8,
         max_body: 500,
         max_bodies: 10,
         max_body_bytes: 1200,
-        max_unread_bytes: 140,
+        max_unread_bytes: ALL_UNREAD,
         per_address,
         ..Limits::default()
     }
@@ -52,6 +64,11 @@ fn body(size: usize, announced: bool) -> Response {
     Response::new(Body::from_stream(futures::stream::iter(pieces)))
 }
 
+/// The answer, counted if there is room for it or it must be sent.
+fn counted(share: &Share, answer: Response, must: bool) -> Result<Response, Full> {
+    Ok(share.room(&answer, None, must)?.hold(answer))
+}
+
 /// Everything that can be held.
 enum Thing {
     Connection(#[expect(dead_code, reason = "held, not read")] Connection),
@@ -69,7 +86,7 @@ proptest! {
     /// remembered.
     #[test]
     fn no_bound_is_exceeded_and_nothing_is_left(
-        steps in proptest::collection::vec((0_u8..10, 0_u8..6, 1_usize..400), 1..200),
+        steps in proptest::collection::vec((0_u8..10, 0_u8..6, 1_usize..6000), 1..200),
     ) {
         let limits = limits();
         let shares = Arc::new(Shares::new(&limits));
@@ -84,16 +101,16 @@ proptest! {
                 2 => things.extend(share.reading().ok().map(Thing::Reading)),
                 3 => things.extend(share.body().ok().map(Thing::Receiving)),
                 4 => if let Some(Thing::Receiving(body)) = things.last_mut() {
-                    let _ = body.grow(amount);
+                    let _ = body.grow(amount % 400);
                 },
                 5 => match things.pop() {
                     Some(Thing::Receiving(body)) => things.push(Thing::Received(body.complete())),
                     other => things.extend(other),
                 },
-                6 => things.extend(share.counted(body(amount, true), None, false).ok().map(Thing::Answer)),
-                7 => if amount < 20 {
+                6 => things.extend(counted(&share, body(amount, true), false).ok().map(Thing::Answer)),
+                7 => if amount < 300 {
                     unannounced = true;
-                    things.extend(share.counted(body(amount, false), None, false).ok().map(Thing::Answer));
+                    things.extend(counted(&share, body(amount, false), false).ok().map(Thing::Answer));
                 },
                 8 => if let Some(Thing::Answer(answer)) = things.last_mut() {
                     let frame = answer.body_mut().frame().now_or_never().flatten();
@@ -113,7 +130,7 @@ proptest! {
                 prop_assert!(read(&held.reads) <= most(limits.per_address.reads, 7));
                 prop_assert!(read(&held.bodies) <= most(limits.per_address.bodies, 10));
                 prop_assert!(read(&held.body_bytes) <= most(limits.per_address.body_bytes, 1200));
-                let unread = most(limits.per_address.unread_bytes, 140);
+                let unread = most(limits.per_address.unread_bytes, ALL_UNREAD);
                 prop_assert!(unannounced || read(&held.unread) <= unread);
             }
             prop_assert!(read(&shares.all.writes) <= 7, "one place of eight is for reads");
@@ -195,23 +212,23 @@ async fn a_listener_that_refuses_every_write_for_long_is_not_ready() {
 fn unread_answers_end_the_admission_of_their_reader() {
     let shares = Arc::new(Shares::new(&limits()));
     let (reader, other) = (shares.of(address(1)), shares.of(address(2)));
-    let first = reader.counted(body(60, true), None, false).unwrap();
+    let first = counted(&reader, body(2 * PRICE - 10, true), false).unwrap();
     let full = Full::Address("address_unread_bytes");
     // Requests that were admitted before that may be answered, as far as there is room.
     reader.may_answer().unwrap();
-    assert_eq!(reader.counted(body(11, true), None, false).err(), Some(full));
-    let second = reader.counted(body(10, true), None, false).unwrap();
+    assert_eq!(counted(&reader, body(11, true), false).err(), Some(full));
+    let second = counted(&reader, body(10, true), false).unwrap();
     assert_eq!(reader.may_answer(), Err(full));
     other.may_answer().unwrap();
     drop((first, second));
     reader.may_answer().unwrap();
     // A write that was done is answered in any case.
-    let written = reader.counted(body(1000, true), None, true).unwrap();
-    let more = reader.counted(body(60, true), None, true).unwrap();
+    let written = counted(&reader, body(UNREAD, true), true).unwrap();
+    let more = counted(&reader, body(60, true), true).unwrap();
     assert_eq!(reader.may_answer(), Err(full));
     drop((written, more));
     let proxy = shares.of_all();
-    let _all = proxy.counted(body(140, true), None, false).unwrap();
+    let _all = counted(&proxy, body(ALL_UNREAD - PRICE, true), false).unwrap();
     assert_eq!(proxy.may_answer(), Err(Full::All("unread_bytes")));
     assert_eq!(other.may_answer(), Err(Full::All("unread_bytes")));
 }
@@ -221,12 +238,13 @@ fn an_answer_above_the_bound_is_given_to_a_client_that_has_read_all_others() {
     let shares = Arc::new(Shares::new(&limits()));
     let reader = shares.of(address(1));
     for announced in [true, false] {
-        let mut large = reader.counted(body(1000, announced), None, false).unwrap();
+        let mut large = counted(&reader, body(3 * UNREAD, announced), false).unwrap();
         let mut pieces = Vec::new();
         while let Some(frame) = large.body_mut().frame().now_or_never().unwrap() {
             pieces.push(frame.unwrap().into_data().unwrap());
         }
-        assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), 1000);
+        assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), 3 * UNREAD);
+        assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
         assert_eq!(reader.may_answer(), Err(Full::Address("address_unread_bytes")));
         // The pieces hold the count, not the answer.
         drop(large);
@@ -241,10 +259,44 @@ async fn unread_answers_that_refuse_every_write_for_long_are_not_ready() {
     let occupancy = Occupancy::new(&limits());
     let shares = &occupancy.0;
     let held: Vec<_> =
-        (1..=2).map(|from| shares.of(address(from)).counted(body(70, true), None, false).unwrap()).collect();
+        (1..=2).map(|from| counted(&shares.of(address(from)), body(UNREAD, true), false).unwrap()).collect();
     assert_eq!(shares.of(address(3)).may_answer(), Err(Full::All("unread_bytes")));
     tokio::time::advance(STUCK + Duration::from_secs(1)).await;
     occupancy.check().unwrap_err();
     drop(held);
     occupancy.check().unwrap();
+}
+
+/// Of a body that ends with trailers, as gRPC's do, no piece is known to be the last.
+#[test]
+fn the_price_of_an_answer_is_held_by_each_of_its_pieces() {
+    let shares = Arc::new(Shares::new(&limits()));
+    let reader = shares.of(address(1));
+    for announced in [true, false] {
+        let mut answer = counted(&reader, body(120, announced), false).unwrap();
+        let frame = |answer: &mut Response| answer.body_mut().frame().now_or_never().unwrap();
+        let mut pieces = Vec::new();
+        while let Some(piece) = frame(&mut answer) {
+            pieces.push(piece.unwrap().into_data().unwrap());
+        }
+        drop(answer);
+        while let Some(piece) = pieces.pop() {
+            assert!(read(&shares.all.unread) >= PRICE + piece.len());
+        }
+        assert_eq!(read(&shares.all.unread), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_is_dropped_half_read_gives_all_of_its_count_back() {
+    let shares = Arc::new(Shares::new(&limits()));
+    let usage = Usage::of(shares.of(address(1)).connection().unwrap());
+    let answer = body(3 * UNREAD, true);
+    let mut answer = shares.of(address(1)).room(&answer, Some(&usage), false).unwrap().hold(answer);
+    let piece = answer.body_mut().frame().now_or_never().unwrap().unwrap().unwrap();
+    assert_eq!(answer.body().size_hint().exact(), Some((3 * UNREAD - PIECE) as u64));
+    drop(answer);
+    drop(piece);
+    assert_eq!(read(&shares.all.unread), 0);
+    assert_eq!(format!("{usage:?}"), "Usage(0 in flight, 0 bytes unread)");
 }
