@@ -178,8 +178,8 @@ async fn a_running_instance_is_not_changed_and_an_ended_log_not_written() -> Res
     let server = &instance.server;
     let before = std::fs::read(server.folder().join("chancery.toml"))?;
     changed(server, "add-log", &["rekor-v1", "--replaces", "rekor-v1"])?
-        .failure(&["stop the server first"])?;
-    changed(server, "end-log", &["rekor-v1"])?.failure(&["stop the server first"])?;
+        .failure(&["in use by another process"])?;
+    changed(server, "end-log", &["rekor-v1"])?.failure(&["in use by another process"])?;
     ensure!(before == std::fs::read(server.folder().join("chancery.toml"))?, "the configuration changed");
 
     instance.server.stop().await?;

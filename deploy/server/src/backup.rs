@@ -26,6 +26,7 @@ use crate::config::{Config, LogConfig};
 use crate::control;
 use crate::fsck::{Progress, checkpoint_key, leaves, text};
 use crate::init::{ROOT_KEY, TSA_ROOT_KEY};
+use crate::lock::Lock;
 use crate::{output, tuf};
 
 /// What is backed up, and how.
@@ -56,11 +57,10 @@ pub(crate) enum Verify {
 /// Makes a backup of the instance in `arguments.dir`.
 pub(crate) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     let BackupArguments { dir, dest, without_keys, verify } = arguments;
-    let config = Config::load(dir)?;
     refuse_backup(dir)?;
     refuse_inside(dir, dest)?;
     let mut folder = Folder::begin(dest)?;
-    let source = Source::of(&config)?;
+    let (source, config) = Source::of(dir)?;
     let ends = source.ends(&config)?;
     let mut files = source.files(&config)?;
     files.extend(instance_files::list(&config, *without_keys)?);
@@ -129,26 +129,33 @@ struct Wanted {
 enum Source {
     /// The snapshot of a server that runs.
     Running(control::Snapshot),
-    /// The stores of one that does not, and cannot start meanwhile.
-    Stopped { _locks: Vec<store::Snapshot> },
+    /// The folder and the stores of one that does not, and cannot start meanwhile.
+    Stopped { _lock: Lock, _stores: Vec<store::Snapshot> },
 }
 
 impl Source {
-    fn of(config: &Config) -> anyhow::Result<Self> {
-        if let Some(snapshot) = control::Snapshot::ask(&config.dir)? {
-            return Ok(Self::Running(snapshot));
+    /// Asks the server, or else keeps one from starting; with the configuration, which nobody changes from then on.
+    fn of(dir: &Path) -> anyhow::Result<(Self, Config)> {
+        if let Some(snapshot) = control::Snapshot::ask(dir)? {
+            return Ok((Self::Running(snapshot), Config::load(dir)?));
         }
-        let lock = |log: &LogConfig| {
+        let unasked = || {
+            format!(
+                "nothing listens on {}, so it is no server, one of an older version, or one about to start",
+                dir.join(control::RUN).display()
+            )
+        };
+        let lock = Lock::share(dir).with_context(unasked)?;
+        let config = Config::load(dir)?;
+        let open = |log: &LogConfig| {
             store::Snapshot::open(config.store_of(log)).map_err(|error| match error {
-                StoreError::InUse(_) => anyhow::anyhow!(
-                    "{error:#}; it does not listen on {}: it is another program, an older version, or about to start",
-                    config.dir.join(control::RUN).display()
-                ),
+                StoreError::InUse(_) => anyhow::Error::new(error).context(unasked()),
                 other => other.into(),
             })
         };
-        let locks = config.served_logs().map(|log| lock(log).with_context(|| format!("log `{}`", log.name)));
-        Ok(Self::Stopped { _locks: locks.collect::<anyhow::Result<_>>()? })
+        let stores = config.served_logs().map(|log| open(log).with_context(|| format!("log `{}`", log.name)));
+        let stores = stores.collect::<anyhow::Result<_>>()?;
+        Ok((Self::Stopped { _lock: lock, _stores: stores }, config))
     }
 
     /// How the logs end, as far as it is known before they are copied.

@@ -1,7 +1,7 @@
 //! `replace-chain` and `sign-csr`: the next certificates of the CA and the timestamp authority.
 //!
 //! A chain that was ever handed out stays in the trust files, with an end: what it vouched for verifies as before. Its
-//! successor has a key of its own. As with logs, only an instance whose server does not run is changed, nothing is
+//! successor has a key of its own. As with logs, only an instance that nobody serves or changes is changed, nothing is
 //! overwritten but `chancery.toml` and the copies in `trust/`, and `chancery.toml` comes after everything that it names.
 
 mod make;
@@ -21,7 +21,7 @@ use crate::init::{ROOT_KEY, TSA_ROOT_KEY, write};
 use crate::logs::edit::Edited;
 use crate::logs::{Standing, Time, following_second};
 use crate::output;
-use crate::roles::Instance;
+use crate::roles::{Instance, OtherChains, refuse_key_in_service};
 
 pub(crate) use self::make::{SignCsrArguments, sign_csr};
 
@@ -56,10 +56,12 @@ pub(crate) struct ReplaceChainArguments {
     /// Make the new key and write a request for its certificate, for a root whose key is elsewhere; changes nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["root_key", "new_root", "prepare", "until", "untrusted"])]
     csr: Option<PathBuf>,
-    /// PEM chain that was made for that request: the new certificate first, the root last
+    /// PEM chain that was made for that request: the new certificate first, the root last. Its key must not be that of a
+    /// chain before
     #[arg(long, value_name = "FILE", conflicts_with_all = ["root_key", "new_root", "csr"])]
     chain: Option<PathBuf>,
-    /// End of trust in the old chain, as in 2026-11-21T22:00:00Z [default: when its last signatures can be from]
+    /// End of trust in the old chain, as in 2026-11-21T22:00:00Z [default, and the latest: when its last signatures can be
+    /// from]
     #[arg(long, value_name = "TIME", conflicts_with = "prepare")]
     until: Option<Time>,
     /// Trust nothing any more that the old chain ever vouched for, for this reason
@@ -146,6 +148,7 @@ pub(crate) fn replace(arguments: &ReplaceChainArguments) -> anyhow::Result<()> {
     let standing = Standing::open(dir, &clock)?;
     let old = served(&standing.config, role)?;
     let makes = arguments.new_root || arguments.root_key.is_some() || arguments.chain.is_some();
+    let replaced = read_chain(old.chain)?;
     let new = match old.next {
         Some(_) if makes || arguments.prepare => bail!(
             "a chain is prepared already: put it into service with `replace-chain` and no other option, or remove \
@@ -153,8 +156,11 @@ pub(crate) fn replace(arguments: &ReplaceChainArguments) -> anyhow::Result<()> {
             role.table()
         ),
         Some(next) => Successor::prepared(dir, next, &clock)?,
-        None => make::successor(arguments, &standing.config, &read_chain(old.chain)?, &clock)?,
+        None => make::successor(arguments, &standing.config, &replaced, &clock)?,
     };
+    refuse_key_in_service(new.chain(), &replaced)?;
+    others(&standing.instance, role).map_or(Ok(()), |others| others.refuse_used_key(new.chain()))?;
+    let new_root = new.chain().last().filter(|root| replaced.last() != Some(*root));
     let mut edited = Edited::parse(&standing.text)?;
     let mut said = Vec::new();
     if arguments.prepare {
@@ -181,10 +187,18 @@ pub(crate) fn replace(arguments: &ReplaceChainArguments) -> anyhow::Result<()> {
     new.write(dir, &standing.config.protection)?;
     let instance = Instance::load(Config::with_text(dir, &text)?, clock)?;
     standing.commit(&text, &instance)?;
-    said.push(consequences(role, arguments));
+    said.push(consequences(role, new_root));
     output::say(&format!("{}\n", said.join("\n")));
     next_steps(dir, arguments.untrusted.as_deref());
     Ok(())
+}
+
+/// The chains of a role that are not in service.
+fn others(instance: &Instance, role: Role) -> Option<&OtherChains> {
+    match role {
+        Role::Ca => instance.ca.as_ref().map(|ca| &ca.others),
+        Role::Tsa => instance.timestamp.as_ref().map(|timestamp| &timestamp.others),
+    }
 }
 
 /// The chain that goes, with its certificates in a file of its own.
@@ -201,7 +215,7 @@ fn end(
         .map(|number| number.to_string())
         .find(|name| !taken(name))
         .context("a free name")?;
-    let until = arguments.until.map_or_else(|| role.end(clock.now()), |Time(until)| until);
+    let until = end_of_trust(arguments.until, role.end(clock.now()))?;
     if until < old.since {
         bail!("--until {}: the chain is trusted since {}", until.to_rfc3339(), old.since.to_rfc3339());
     }
@@ -215,6 +229,20 @@ fn end(
         path
     };
     Ok(PastChain { name, chain, since: old.since, until, withdrawn: arguments.untrusted.clone() })
+}
+
+/// The end that was asked for, or else the latest. An honest signature cannot be from after that, and a stolen key would
+/// go on being trusted.
+fn end_of_trust(asked: Option<Time>, latest: Timestamp) -> anyhow::Result<Timestamp> {
+    match asked {
+        Some(Time(until)) if until > latest => bail!(
+            "--until {}: the latest is {}, after which no honest signature can be of what ends now: give an earlier time, \
+             or leave --until out",
+            until.to_rfc3339(),
+            latest.to_rfc3339()
+        ),
+        asked => Ok(asked.map_or(latest, |Time(until)| until)),
+    }
 }
 
 /// Writes a file that an interrupted attempt may have left as it is.
@@ -238,8 +266,14 @@ fn relative(dir: &Path, path: &Path) -> anyhow::Result<String> {
     Ok(named.to_str().with_context(|| format!("{}: must be UTF-8", path.display()))?.to_owned())
 }
 
-fn consequences(role: Role, arguments: &ReplaceChainArguments) -> String {
-    let root = if arguments.new_root { "and its root " } else { "" };
+fn consequences(role: Role, new_root: Option<&Certificate>) -> String {
+    let root = new_root.map_or("", |_| "and its root ");
+    let another = new_root.map(|root| {
+        format!(
+            "\n  the root is another one than before, {}: those who were given the root alone have to be given this one",
+            root.subject()
+        )
+    });
     let what = match role {
         Role::Ca => "certificates",
         Role::Tsa => "timestamps",
@@ -251,7 +285,8 @@ fn consequences(role: Role, arguments: &ReplaceChainArguments) -> String {
          files that were handed out (trusted_root.json, PEM files): hand out those of trust/ again, or {what} of the new \
          chain {root}are refused\n  \
          policy-controller, Kyverno, cosign 2, gitsign: apply `export-trust --for CLIENT` again: it names the \
-         old chains too, so what was signed before is still accepted"
+         old chains too, so what was signed before is still accepted{}",
+        another.unwrap_or_default()
     )
 }
 
@@ -276,7 +311,8 @@ pub(crate) struct ImportTrustArguments {
     /// Name for it
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// End of trust for what has none, as in 2026-11-21T22:00:00Z [default: now]
+    /// End of trust for what has none, as in 2026-11-21T22:00:00Z, at the latest the life of a certificate (ten minutes) from
+    /// now [default: now]
     #[arg(long, value_name = "TIME")]
     until: Option<Time>,
 }
@@ -289,7 +325,12 @@ pub(crate) fn import(arguments: &ImportTrustArguments) -> anyhow::Result<()> {
     if standing.config.imported.iter().any(|imported| imported.name == *name) {
         bail!("--name {name}: there is an import of that name");
     }
-    let until = arguments.until.map_or_else(|| following_second(clock.now()), |Time(until)| until);
+    let now = clock.now();
+    let latest = Role::Ca.end(now);
+    let until = match arguments.until {
+        None => following_second(now),
+        asked => end_of_trust(asked, latest)?,
+    };
     let (root, members) = make::ended(&arguments.file, until)?;
     let file = format!("{CHAINS}/imported.{name}.json");
     let mut edited = Edited::parse(&standing.text)?;

@@ -89,7 +89,7 @@ impl Control {
     /// Listens for the instance in `dir`, whose `logs` are open in this process.
     pub(crate) fn bind(dir: &Path, logs: &[OpenLog]) -> anyhow::Result<Self> {
         let run = make_run_folder(dir)?;
-        // Only one process can have the stores open, and that is this one: what is left here is of no living server.
+        // Only one process can have the instance's lock, and that is this one: what is left here is of no living server.
         remove(&run.join(SOCKET))?;
         remove_staging(dir)?;
         let socket = Reachable::of(&run)?;
@@ -168,8 +168,12 @@ impl Stores {
         Ok(())
     }
 
-    fn snapshot(&self) -> anyhow::Result<(Staged, Vec<Snapped>)> {
+    /// Without logs there is no store to hold still: the answer alone says that a server runs.
+    fn snapshot(&self) -> anyhow::Result<(Option<Staged>, Vec<Snapped>)> {
         remove_staging(&self.dir)?;
+        if self.logs.is_empty() {
+            return Ok((None, Vec::new()));
+        }
         let staged = Staged(self.dir.join(STAGING));
         make_private(&staged.0)?;
         let mut snapped = Vec::new();
@@ -178,7 +182,7 @@ impl Stores {
             let head = head.with_context(|| format!("log `{name}` has no head"))?;
             snapped.push(Snapped { name: name.clone(), vkey: vkey.clone(), checkpoint: head.checkpoint });
         }
-        Ok((staged, snapped))
+        Ok((Some(staged), snapped))
     }
 }
 

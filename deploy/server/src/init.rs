@@ -23,6 +23,7 @@ use chancery_tlog::serve::key_file::{self, Passphrase};
 use clap::{Args, ValueEnum};
 
 use crate::config::{self, BaseUrl, Config};
+use crate::lock::Lock;
 use crate::roles::Instance;
 use crate::{access, trust, tuf};
 
@@ -206,7 +207,7 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
     policies::check(config.ca.as_ref().map_or(&[], |ca| &ca.policy), &parsed)?;
 
     let dir = &arguments.dir;
-    claim(dir)?;
+    let _lock = claim(dir)?;
     make(&arguments, &url, &issuers, &text, passphrase.as_ref(), clock)
         .await
         .with_context(|| format!("{} is incomplete: remove it before the next attempt", dir.display()))?;
@@ -305,26 +306,32 @@ fn identifier(dir: &Path) -> anyhow::Result<Hash> {
 }
 
 /// Makes sure of an empty folder that only its owner can read: names of repositories will be in it. A fresh volume's
-/// `lost+found` may be there.
-fn claim(dir: &Path) -> anyhow::Result<()> {
-    match files::is_unused(dir) {
-        Ok(true) => {}
-        Ok(false) => {
-            bail!("{} is not empty and nothing is ever overwritten: choose another folder", dir.display())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
-    }
+/// `lost+found` may be there. Looked at again under the lock: another `init` may have been faster.
+fn claim(dir: &Path) -> anyhow::Result<Lock> {
+    refuse_used(dir)?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let lock = Lock::take(dir)?;
+    refuse_used(dir)?;
     match restrict(dir) {
         // The root of a volume is another user's, with a group that may write. What holds names and keys in it is made
         // for this user alone.
         Err(error) if is_not_owner(&error) => {
             talk(&format!("note: {error:#}; the folders below it are private all the same\n"));
-            Ok(())
         }
-        restricted => restricted,
+        restricted => restricted?,
+    }
+    Ok(lock)
+}
+
+/// Demands that `dir` is not there, or is unused.
+fn refuse_used(dir: &Path) -> anyhow::Result<()> {
+    match files::is_unused(dir) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            bail!("{} is not empty and nothing is ever overwritten: choose another folder", dir.display())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", dir.display())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `add-log` and `end-log`: another log in an instance that exists, and the end of one. Key replacement is both.
 //!
 //! A log never gets another key: it ends, and its successor begins under a name and keys of its own. Invariants: only
-//! an instance whose server does not run is changed, which the stores' locks prove; nothing is overwritten but
+//! an instance that nobody serves or changes is changed, which its [`Lock`] proves; nothing is overwritten but
 //! `chancery.toml` and the copies in `trust/`; and `chancery.toml` comes after everything that it names, in one step, so
 //! an interrupted command leaves the instance as it was, with files beside it that nobody reads.
 
@@ -25,6 +25,7 @@ use self::edit::Edited;
 use self::section::Section;
 use crate::config::{self, BaseUrl, Config, EndedConfig, LogConfig};
 use crate::init::write;
+use crate::lock::Lock;
 use crate::roles::{CHECKPOINTS, Instance, LogKey, LogRole, Speaks};
 use crate::trust::{self, Document};
 
@@ -184,26 +185,29 @@ pub(crate) struct Standing {
     pub(crate) text: String,
     /// The same, parsed.
     pub(crate) config: Config,
-    instance: Instance,
-    /// The stores of its logs, and with them the proof that no server runs.
+    /// The same, loaded.
+    pub(crate) instance: Instance,
+    /// The stores of its logs. A server of an older version holds only their locks.
     stores: Vec<(String, Arc<dyn Store>)>,
+    _lock: Lock,
 }
 
 impl Standing {
-    /// Opens the instance in `dir`, which fails while a server runs.
+    /// Opens the instance in `dir`, which fails while a server or another command is at work there.
     pub(crate) fn open(dir: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let lock = Lock::take(dir)?;
         let config = Config::load(dir)?;
         let path = dir.join(config::FILE);
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let instance = Instance::load(Config::load(dir)?, clock.clone())?;
+        let instance = Instance::load_to_change(Config::load(dir)?, clock.clone())?;
         let mut stores: Vec<(String, Arc<dyn Store>)> = Vec::new();
         for log in instance.logs.iter().filter(|log| config.store_of(&log.config).is_dir()) {
             let (name, path) = (&log.config.name, config.store_of(&log.config));
             let store = Rocks::open(path).map_err(|error| unopened(name, error))?;
             stores.push((name.clone(), Arc::new(store)));
         }
-        Ok(Self { text, config, instance, stores })
+        Ok(Self { text, config, instance, stores, _lock: lock })
     }
 
     fn log(&self, name: &str) -> anyhow::Result<&LogConfig> {

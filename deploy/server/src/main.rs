@@ -7,6 +7,7 @@
 //! - [`access`]: who is let into the sealed zone;
 //! - [`compose`]: its HTTP face, put together from the roles;
 //! - [`run`], [`check`], [`explain`], [`export`], [`fsck`], [`backup`], [`restore`]: the other subcommands;
+//! - [`lock`]: one server or changing command at a time;
 //! - [`memory`]: what stops an old copy from being served; [`control`]: how a backup is made of a running server;
 //! - [`observe`]: what it shows of itself to monitoring; [`output`]: what commands print;
 //!   [`descriptors`]: what connections leave to stores;
@@ -25,6 +26,7 @@ mod explain;
 mod export;
 mod fsck;
 mod init;
+mod lock;
 mod logs;
 mod memory;
 mod observe;
@@ -66,6 +68,8 @@ enum Command {
     /// Make an instance: keys, certificates, logs, configuration and trust files
     Init(Box<InitArguments>),
     /// Serve an instance until SIGTERM or SIGINT
+    ///
+    /// It locks the folder: no other server, and no command that changes the instance, works there meanwhile.
     Run {
         /// Folder of the instance
         dir: PathBuf,

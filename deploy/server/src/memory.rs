@@ -32,6 +32,7 @@ use crate::backup::{Verify, check_copy};
 use crate::config::Config;
 use crate::control::make_run_folder;
 use crate::fsck::checkpoint_key;
+use crate::lock::Lock;
 use crate::output;
 use crate::roles::OpenLog;
 
@@ -288,6 +289,7 @@ fn failures(log: &Log, memory: &Memory) -> Counter {
 
 /// `chancery-server remember`: makes the configured memory from the heads of an instance that does not run.
 pub(crate) fn remember(dir: &Path) -> anyhow::Result<()> {
+    let _lock = Lock::take(dir)?;
     let config = Config::load(dir)?;
     crate::backup::refuse_backup(dir)?;
     let Some(memory) = Memory::configured(&config) else {

@@ -19,6 +19,7 @@ use crate::backup::manifest::{FileEntry, LogEnd, Manifest, relative};
 use crate::backup::{Verify, check_copy};
 use crate::config::{Config, LogConfig};
 use crate::fsck::Seen;
+use crate::lock::Lock;
 use crate::memory::Memory;
 use crate::output;
 use crate::roles::OpenLog;
@@ -73,6 +74,8 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
         manifest.files.iter().filter(|file| !is_of_lost(&file.path, &arguments.lost)).collect();
     let bytes = files.iter().map(|file| file.size).sum();
     let mut folder = Folder::begin(dir)?;
+    // It stays with the folder when that gets its name.
+    let _lock = Lock::take(&folder.path)?;
     folder.has_room_for(bytes)?;
     let bar = bar("copying", bytes);
     for file in files {

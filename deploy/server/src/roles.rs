@@ -22,7 +22,7 @@ use chancery_tlog::serve::key_file::{self, Protection};
 use chancery_tlog::serve::rate::IdentityLimiter;
 use chancery_tlog::trust::TrustedRoot;
 
-pub(crate) use self::chain::OtherChains;
+pub(crate) use self::chain::{OtherChains, refuse_key_in_service};
 pub(crate) use self::log::{CHECKPOINTS, LogKey, LogRole, OpenLog, Speaks, signer};
 use self::remote_log::RemoteLogs;
 use crate::config::{CaConfig, Config, ImportedConfig, LogConfig, TimestampConfig};
@@ -88,6 +88,14 @@ pub(crate) struct TimestampRole {
 impl Instance {
     /// Loads all keys and files.
     pub(crate) fn load(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let instance = Self::load_to_change(config, clock)?;
+        instance.check_chain_keys()?;
+        instance.check_withdrawn()?;
+        Ok(instance)
+    }
+
+    /// The same, also where a chain is in service that must not be: what replaces it has to load it.
+    pub(crate) fn load_to_change(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let protection = &config.protection;
         let identities = config.rates.writes_per_identity.map(IdentityLimiter::new).map(Arc::new);
         let ca = config.ca.as_ref().map(|ca| CaRole::load(ca, &config.dir, protection, &*clock));
@@ -102,9 +110,7 @@ impl Instance {
         let tuf =
             config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, protection)).transpose()?;
         let imported = config.imported.iter().map(Imported::load).collect::<anyhow::Result<_>>()?;
-        let instance = Self { config, ca, logs, timestamp, tuf, imported, identities };
-        instance.check_withdrawn()?;
-        Ok(instance)
+        Ok(Self { config, ca, logs, timestamp, tuf, imported, identities })
     }
 }
 

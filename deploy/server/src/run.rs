@@ -21,6 +21,7 @@ use crate::compose::{self, Application};
 use crate::config::Config;
 use crate::control::Control;
 use crate::descriptors;
+use crate::lock::Lock;
 use crate::memory::{self, Memory};
 use crate::observe::{self, Ending, LastRun};
 use crate::roles::{Instance, OpenLog};
@@ -31,6 +32,8 @@ const ANNOUNCING: Duration = Duration::from_secs(1);
 
 /// Serves the instance in `dir`.
 pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
+    // Before the configuration is read: a command that changes it now would be missed. Dropped last of all.
+    let _lock = Lock::take(dir)?;
     let config = Config::load(dir)?;
     backup::refuse_backup(dir)?;
     let _flush = logging::init(config.json_logs)?;
@@ -109,9 +112,6 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
 
 /// Not being able to listen for backups is no reason not to serve: some file systems have no sockets.
 fn control(dir: &Path, logs: &[OpenLog]) -> Option<Control> {
-    if logs.is_empty() {
-        return None;
-    }
     let bound = Control::bind(dir, logs);
     bound
         .inspect_err(|error| {

@@ -54,6 +54,11 @@ impl Successor {
         })
     }
 
+    /// Its certificates.
+    pub(super) fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
     /// Its first certificate, in words.
     pub(super) fn describe(&self) -> String {
         let first = self.chain.first();
