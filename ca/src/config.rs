@@ -85,14 +85,52 @@ impl IssuerConfig {
         self.issuers.values().chain(self.meta.iter().map(|(_, issuer)| issuer))
     }
 
+    /// How these issuers differ from those `before`, in the order of their URLs: added, removed or changed.
+    pub fn changes_since(&self, before: &Self) -> Vec<IssuerChange> {
+        let by_name = |issuers: &Self| -> BTreeMap<String, Arc<Issuer>> {
+            issuers.issuers().map(|issuer| (issuer.location.text().to_owned(), Arc::clone(issuer))).collect()
+        };
+        let (old, new) = (by_name(before), by_name(self));
+        let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+        let change = |name: &String| match (old.get(name), new.get(name)) {
+            (None, Some(_)) => Some(IssuerChange::Added(name.clone())),
+            (Some(_), None) => Some(IssuerChange::Removed(name.clone())),
+            (Some(old), Some(new)) if old != new => Some(IssuerChange::Changed(name.clone())),
+            _ => None,
+        };
+        names.into_iter().filter_map(change).collect()
+    }
+
     /// What an operator should look at: unknown keys and settings without effect.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
 
+/// A difference between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerChange {
+    /// An issuer that was not there.
+    Added(String),
+    /// An issuer that is there no longer.
+    Removed(String),
+    /// An issuer of which something else is said.
+    Changed(String),
+}
+
+impl std::fmt::Display for IssuerChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (word, name) = match self {
+            Self::Added(name) => ("added", name),
+            Self::Removed(name) => ("removed", name),
+            Self::Changed(name) => ("changed", name),
+        };
+        write!(f, "{word} {name}")
+    }
+}
+
 /// One trusted issuer, or a family of them.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Issuer {
     /// The URL or, for a meta-issuer, the pattern text.
     pub location: Location,
@@ -119,8 +157,16 @@ pub enum Location {
     Pattern(String),
 }
 
+impl Location {
+    /// The URL or pattern.
+    pub fn text(&self) -> &str {
+        let (Self::Url(text) | Self::Pattern(text)) = self;
+        text
+    }
+}
+
 /// How a token of an issuer becomes a principal.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum IssuerKind {
     /// The verified `email` claim.
     Email {

@@ -188,6 +188,8 @@ pub struct CertificateService {
     verifier: Verifier,
     policies: ClaimPolicies,
     spent: BTreeMap<String, Arc<SpentTokens>>,
+    /// Those of `spent` that a service before this one did not record.
+    fresh: Vec<Arc<SpentTokens>>,
     log: Option<Arc<dyn IssuanceLog>>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -198,21 +200,54 @@ impl CertificateService {
     /// Puts the parts together; contacts nobody. Without a log, certificates carry no timestamp and several clients
     /// refuse them.
     pub fn new(
-        authority: Authority,
-        issuers: IssuerConfig,
+        authority: impl Into<Arc<Authority>>,
+        issuers: impl Into<Arc<IssuerConfig>>,
         log: Option<Arc<dyn IssuanceLog>>,
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<Self, ServiceError> {
-        let issuers = Arc::new(issuers);
+        let (authority, issuers) = (authority.into(), issuers.into());
         let verifier = Verifier::new(Arc::clone(&issuers), settings.oidc.clone(), Arc::clone(&clock))?;
         let policies = ClaimPolicies::bind(settings.policies.clone(), &issuers)?;
-        let memory =
-            |policy: &ClaimPolicy| (policy.issuer().to_owned(), Arc::new(SpentTokens::new(clock.now())));
-        let spent = policies.policies().filter(|policy| policy.is_single_use()).map(memory).collect();
+        let (spent, _) = memories(&policies, &BTreeMap::new(), clock.now());
         let meters = CaMeters::new(&issuers, &policies);
-        let authority = Arc::new(authority);
-        Ok(Self { authority, issuers, verifier, policies, spent, log, clock, settings, meters })
+        let fresh = Vec::new();
+        Ok(Self { authority, issuers, verifier, policies, spent, fresh, log, clock, settings, meters })
+    }
+
+    /// The same authority with other issuers and policies. Keys that were fetched, proven issuers, limits and the tokens
+    /// that were used are those of this service, which is not changed: requests that it has begun go on with it.
+    pub fn renewed(
+        &self,
+        issuers: impl Into<Arc<IssuerConfig>>,
+        policies: Vec<ClaimPolicy>,
+        development: bool,
+    ) -> Result<Self, ServiceError> {
+        let issuers = issuers.into();
+        let mut settings = self.settings.clone();
+        settings.oidc.development = development;
+        settings.policies.clone_from(&policies);
+        let verifier = self.verifier.renewed(Arc::clone(&issuers), development)?;
+        let policies = ClaimPolicies::bind(policies, &issuers)?;
+        let (spent, fresh) = memories(&policies, &self.spent, self.clock.now());
+        Ok(Self {
+            authority: Arc::clone(&self.authority),
+            meters: CaMeters::new(&issuers, &policies),
+            log: self.log.clone(),
+            clock: Arc::clone(&self.clock),
+            issuers,
+            verifier,
+            policies,
+            spent,
+            fresh,
+            settings,
+        })
+    }
+
+    /// To be called when requests come to this service instead of the one before: of issuers whose tokens have become
+    /// single-use, only tokens that are issued from now on can be used.
+    pub fn take_over(&self) {
+        self.fresh.iter().for_each(|memory| memory.start(self.clock.now()));
     }
 
     /// The configured issuers.
@@ -368,6 +403,26 @@ impl CertificateService {
         chain::verify(certificate, &[], anchor, from, Purpose::CodeSigning).map_err(|e| e.to_string())?;
         Ok(())
     }
+}
+
+/// The memories of issuers whose tokens are for single use: those `before` go on, and new ones are listed too.
+fn memories(
+    policies: &ClaimPolicies,
+    before: &BTreeMap<String, Arc<SpentTokens>>,
+    now: Timestamp,
+) -> (BTreeMap<String, Arc<SpentTokens>>, Vec<Arc<SpentTokens>>) {
+    let mut fresh = Vec::new();
+    let memory = |policy: &ClaimPolicy| {
+        let kept = before.get(policy.issuer()).cloned();
+        let memory = kept.unwrap_or_else(|| {
+            let memory = Arc::new(SpentTokens::new(now));
+            fresh.push(Arc::clone(&memory));
+            memory
+        });
+        (policy.issuer().to_owned(), memory)
+    };
+    let spent = policies.policies().filter(|policy| policy.is_single_use()).map(memory).collect();
+    (spent, fresh)
 }
 
 /// What the log has promised: this timestamp, verified by the log's key, for this entry.

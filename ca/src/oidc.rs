@@ -44,7 +44,7 @@ use crate::excerpt::excerpt;
 use keys::Times;
 use memory::ProvenFile;
 use place::Place;
-use source::{KeySource, Slots, Standing};
+use source::{KeySource, Slots, Standing, Way};
 use sources::Sources;
 use token::CompactToken;
 
@@ -223,13 +223,9 @@ struct Clients {
     own: HashMap<String, reqwest::Client>,
 }
 
-impl Verifier {
-    /// Prepares a verifier, and tries what can be tried without contacting anyone.
-    pub fn new(
-        issuers: Arc<IssuerConfig>,
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, VerifierError> {
+impl Clients {
+    /// Tries what can be tried without contacting anyone.
+    fn new(issuers: &IssuerConfig, settings: &Settings, now: Timestamp) -> Result<Self, VerifierError> {
         let mut own = HashMap::new();
         for issuer in issuers.issuers() {
             let (Location::Url(url) | Location::Pattern(url)) = &issuer.location;
@@ -238,15 +234,40 @@ impl Verifier {
             }
             // Fails at start, not at the first token, if `ca-cert` is no use to the TLS library.
             if let Some(pem) = &issuer.ca_certificates {
-                own.insert(url.clone(), tls::client(&settings, url, Some(pem))?);
+                own.insert(url.clone(), tls::client(settings, url, Some(pem))?);
             }
-            check_key_file(issuer, url, clock.now())?;
+            check_key_file(issuer, url, now)?;
         }
-        let clients = Clients { usual: tls::client(&settings, "all issuers", None)?, own };
+        Ok(Self { usual: tls::client(settings, "all issuers", None)?, own })
+    }
+}
+
+impl Verifier {
+    /// Prepares a verifier, and tries what can be tried without contacting anyone.
+    pub fn new(
+        issuers: Arc<IssuerConfig>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, VerifierError> {
+        let clients = Clients::new(&issuers, &settings, clock.now())?;
         let memory = settings.proven_issuers.clone().map(|path| Arc::new(ProvenFile::new(path)));
         let remembered = memory.iter().flat_map(|memory| memory.read(&issuers));
         let sources = Arc::new(Sources::new(remembered));
         Ok(Self { clients, sources, memory, settings: Arc::new(settings), issuers, clock })
+    }
+
+    /// A verifier for other issuers that shares keys, limits and proven issuers with this one. Nothing here changes.
+    pub fn renewed(&self, issuers: Arc<IssuerConfig>, development: bool) -> Result<Self, VerifierError> {
+        let settings = Settings { development, ..(*self.settings).clone() };
+        let clients = Clients::new(&issuers, &settings, self.clock.now())?;
+        Ok(Self {
+            issuers,
+            settings: Arc::new(settings),
+            clock: Arc::clone(&self.clock),
+            clients,
+            sources: Arc::clone(&self.sources),
+            memory: self.memory.clone(),
+        })
     }
 
     /// Verifies a compact JWS as an ID token. `from` is the address of the client, which may cause only so
@@ -308,8 +329,11 @@ impl Verifier {
     fn source(&self, iss: &str, issuer: &Issuer, from: Option<IpAddr>) -> Result<Arc<KeySource>, TokenError> {
         let now = self.clock.now();
         let make = |slots: Slots| self.new_source(iss, issuer, slots, now);
-        let Location::Pattern(pattern) = &issuer.location else { return self.sources.configured(iss, make) };
-        if let Some(source) = self.sources.known(iss, now, make)? {
+        let serves = |source: &KeySource| source.serves(issuer, self.settings.development);
+        let Location::Pattern(pattern) = &issuer.location else {
+            return self.sources.configured(iss, serves, make);
+        };
+        if let Some(source) = self.sources.known(iss, now, serves, make)? {
             return Ok(source);
         }
         self.sources
@@ -330,7 +354,8 @@ impl Verifier {
         let (Location::Url(location) | Location::Pattern(location)) = &issuer.location;
         let client = self.clients.own.get(location).unwrap_or(&self.clients.usual).clone();
         let place = Place::new(url, client, issuer.key_access.clone());
-        Ok(KeySource::new(place, Arc::clone(&self.settings), slots, now))
+        let way = Way::to(issuer, self.settings.development);
+        Ok(KeySource::new(place, way, Arc::clone(&self.settings), slots, now))
     }
 }
 

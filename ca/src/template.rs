@@ -220,7 +220,7 @@ impl Values {
 }
 
 /// How one CI system's claims become a name and extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provider {
     /// Key in `ci-issuer-metadata`.
     pub name: String,

@@ -306,3 +306,18 @@ proptest! {
         prop_assert_eq!(Pattern::new(pattern.clone()).matches(&text), slow(pattern.as_bytes(), text.as_bytes()));
     }
 }
+
+#[test]
+fn issuers_are_compared_by_all_that_is_said_of_them() {
+    let issuer = |url: &str, audience: &str| {
+        format!("  {url}:\n    issuer-url: {url}\n    client-id: {audience}\n    type: kubernetes\n")
+    };
+    let config =
+        |issuers: &[String]| IssuerConfig::parse(&format!("oidc-issuers:\n{}", issuers.concat())).unwrap();
+    let (a, b, c) = ("https://a.example", "https://b.example", "https://c.example");
+    let before = config(&[issuer(a, "x"), issuer(b, "x")]);
+    assert_eq!(config(&[issuer(b, "x"), issuer(a, "x")]).changes_since(&before), []);
+    let changes = config(&[issuer(a, "y"), issuer(c, "x")]).changes_since(&before);
+    let words: Vec<_> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(words, [format!("changed {a}"), format!("removed {b}"), format!("added {c}")]);
+}

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, SemaphorePermit};
 use super::keys::{KeySet, Times};
 use super::place::Place;
 use super::{FetchError, Settings};
+use crate::config::{Issuer, KeyAccess};
 
 /// Shortest time between two fetches while there are keys.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
@@ -105,8 +106,29 @@ impl Slots {
     }
 }
 
+/// The way to an issuer's keys, as it was configured when its source was made. While it is the same, the source and the
+/// keys in it outlive a new configuration.
+pub(super) struct Way {
+    pub(super) development: bool,
+    pub(super) roots: Option<String>,
+    pub(super) access: KeyAccess,
+}
+
+impl Way {
+    pub(super) fn to(issuer: &Issuer, development: bool) -> Self {
+        Self { development, roots: issuer.ca_certificates.clone(), access: issuer.key_access.clone() }
+    }
+
+    fn leads_to(&self, issuer: &Issuer, development: bool) -> bool {
+        self.development == development
+            && self.roots == issuer.ca_certificates
+            && self.access == issuer.key_access
+    }
+}
+
 /// One issuer's keys.
 pub(super) struct KeySource {
+    way: Way,
     fetcher: Arc<Fetcher>,
     last_attempt: Arc<Mutex<Option<Timestamp>>>,
     waiting: Semaphore,
@@ -124,15 +146,21 @@ struct Fetcher {
 }
 
 impl KeySource {
-    pub(super) fn new(place: Place, settings: Arc<Settings>, slots: Slots, now: Timestamp) -> Self {
+    pub(super) fn new(place: Place, way: Way, settings: Arc<Settings>, slots: Slots, now: Timestamp) -> Self {
         let is_proven = AtomicBool::new(slots.unproven.is_empty());
         let (current, failure) = (ArcSwapOption::empty(), SyncMutex::default());
         Self {
+            way,
             fetcher: Arc::new(Fetcher { place, settings, slots, is_proven, current, failure }),
             last_attempt: Arc::default(),
             waiting: Semaphore::new(MAX_WAITING),
             last_used: AtomicU64::new(now.millis()),
         }
+    }
+
+    /// Whether its keys are those of the issuer as it is configured now.
+    pub(super) fn serves(&self, issuer: &Issuer, development: bool) -> bool {
+        self.way.leads_to(issuer, development)
     }
 
     pub(super) fn touch(&self, now: Timestamp) {

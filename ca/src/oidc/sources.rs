@@ -1,5 +1,9 @@
 //! The key sources of all issuers, and how many new ones a client may cause.
 //!
+//! Verifiers of one configuration after the other share them, so keys and limits outlive a reload. A source that was made
+//! for another way to the issuer's keys is replaced when it is next asked for; requests with the old configuration may put
+//! theirs back for a moment, and nothing else comes of it.
+//!
 //! A configured issuer has its source for ever. A meta-issuer stands for issuers without number, and any
 //! unsigned token that names one makes the CA fetch. So an issuer is *unproven* until one of its keys has
 //! verified a token: new unproven issuers are limited per client address, per pattern and overall, they fetch
@@ -107,6 +111,16 @@ struct Meta {
     address_slots: HashMap<IpAddr, Weak<Semaphore>>,
 }
 
+impl Meta {
+    /// Drops the source of an issuer, which stays proven if it was.
+    fn forget(&mut self, iss: &str) {
+        self.unproven.remove(iss);
+        if self.proven.remove(iss).is_some() {
+            self.remembered.insert(iss.to_owned());
+        }
+    }
+}
+
 impl Sources {
     /// The sources of a verifier, which has proven the issuers at these URLs before.
     pub(super) fn new(remembered: impl IntoIterator<Item = String>) -> Self {
@@ -125,14 +139,15 @@ impl Sources {
         }
     }
 
-    /// The source of a configured issuer, which `make` makes on first use.
+    /// The source of a configured issuer, which `make` makes on first use, or if what there is does not serve.
     pub(super) fn configured<E>(
         &self,
         iss: &str,
+        serves: impl Fn(&KeySource) -> bool,
         make: impl FnOnce(Slots) -> Result<KeySource, E>,
     ) -> Result<Arc<KeySource>, E> {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(source) = configured.get(iss) {
+        if let Some(source) = configured.get(iss).filter(|source| serves(source)) {
             return Ok(Arc::clone(source));
         }
         let source = Arc::new(make(Slots::own())?);
@@ -140,17 +155,23 @@ impl Sources {
         Ok(source)
     }
 
-    /// The source of an issuer of a pattern, if it is known or remembered; `make` makes that of a remembered one.
+    /// The source of an issuer of a pattern, if it is known or remembered; `make` makes that of a remembered one. An issuer
+    /// whose source does not serve is known still, if it was proven.
     pub(super) fn known<E>(
         &self,
         iss: &str,
         now: Timestamp,
+        serves: impl Fn(&KeySource) -> bool,
         make: impl FnOnce(Slots) -> Result<KeySource, E>,
     ) -> Result<Option<Arc<KeySource>>, E> {
         let mut meta = self.lock();
-        if let Some(source) = meta.proven.get(iss).or_else(|| meta.unproven.get(iss)) {
-            source.touch(now);
-            return Ok(Some(Arc::clone(source)));
+        match meta.proven.get(iss).or_else(|| meta.unproven.get(iss)) {
+            Some(source) if serves(source) => {
+                source.touch(now);
+                return Ok(Some(Arc::clone(source)));
+            }
+            Some(_) => meta.forget(iss),
+            None => {}
         }
         if !meta.remembered.remove(iss) {
             return Ok(None);

@@ -3,6 +3,7 @@
 mod access;
 mod issuers;
 mod keys;
+mod renewed;
 
 use std::str::FromStr as _;
 

@@ -2,13 +2,15 @@
 //!
 //! Invariant: within one process a token's id is spent at most once before the token expires. The memory is
 //! bounded, and when it is full further tokens are refused rather than old ones forgotten. It starts empty,
-//! so a token that was issued before the process started is refused: it may have been used.
+//! so a token that was issued before is refused: it may have been used. It starts with the process, or with the
+//! configuration that makes the issuer's tokens single-use.
 //!
 //! KNOWN LIMIT: every process has its own memory, so a token can be used once at each of several processes
 //! with one CA key; and an issuer whose clock is ahead can issue a token that is used both before and after a
 //! restart.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,8 +59,10 @@ pub enum SpendError {
     /// It has bought a certificate, or is about to.
     #[error("the token is for single use and has been used")]
     Used,
-    /// It may have bought a certificate from the process before.
-    #[error("the token is for single use and was issued before this server started: get a new one")]
+    /// It may have bought a certificate before uses were recorded.
+    #[error(
+        "the token is for single use and was issued before this server recorded such uses: get a new one"
+    )]
     BeforeStart,
     /// The memory is full.
     #[error("no room to record another single-use token, try again later")]
@@ -68,7 +72,8 @@ pub enum SpendError {
 /// The tokens of one issuer that were used.
 #[derive(Debug)]
 pub(crate) struct SpentTokens {
-    started: Timestamp,
+    /// Seconds since 1970.
+    started: AtomicU64,
     capacity: usize,
     records: Mutex<Records>,
 }
@@ -82,7 +87,13 @@ struct Records {
 impl SpentTokens {
     /// An empty memory of a process that starts now.
     pub(crate) fn new(started: Timestamp) -> Self {
-        Self { started, capacity: CAPACITY, records: Mutex::default() }
+        Self { started: AtomicU64::new(started.seconds()), capacity: CAPACITY, records: Mutex::default() }
+    }
+
+    /// Starts when requests that do not record their tokens come no more, the last of which may be in flight with a token
+    /// of this second.
+    pub(crate) fn start(&self, now: Timestamp) {
+        self.started.store(now.seconds() + 1, Ordering::Relaxed);
     }
 
     /// Spends a token, unless the certificate does not come about: see [`Reservation`].
@@ -91,7 +102,7 @@ impl SpentTokens {
         token: &TokenUse,
         now: Timestamp,
     ) -> Result<Reservation, SpendError> {
-        if token.issued.seconds() < self.started.seconds() {
+        if token.issued.seconds() < self.started.load(Ordering::Relaxed) {
             return Err(SpendError::BeforeStart);
         }
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,6 +215,14 @@ mod tests {
         let before = TokenUse::of("https://issuer.example", claims.as_object().unwrap()).unwrap();
         assert_eq!(memory.reserve(&before, at(1)).unwrap_err(), SpendError::BeforeStart);
         memory.reserve(&token("a", 0, 300), at(1)).unwrap().keep();
+    }
+
+    #[test]
+    fn a_memory_that_starts_later_refuses_what_may_have_been_used_unrecorded() {
+        let memory = memory(3);
+        memory.start(at(10));
+        assert_eq!(memory.reserve(&token("a", 10, 300), at(11)).unwrap_err(), SpendError::BeforeStart);
+        memory.reserve(&token("b", 11, 300), at(11)).unwrap().keep();
     }
 
     #[test]
