@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chancery_tlog::clock::{Clock, SystemClock};
-use chancery_tlog::escape;
+use chancery_tlog::{escape, variables};
 use clap::Parser as _;
 
 use arguments::{Arguments, Command};
@@ -68,6 +68,10 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     let console = Console::new(arguments.output);
+    let variables = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    for unread in variables::unread(variables, &[]) {
+        console.say(&format!("warning: {unread}"));
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let done = execute(arguments, &console, &*clock);
     match done {

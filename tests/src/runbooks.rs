@@ -36,6 +36,7 @@ case $verb in
 start) start ;;
 stop) stop ;;
 restart) stop && start ;;
+reload) alive && kill -HUP "$pid" ;;
 enable) [ -z "$now" ] || start ;;
 disable) [ -z "$now" ] || stop ;;
 status) alive && echo "active, process $pid" ;;

@@ -181,6 +181,37 @@ impl Server {
         Ok(())
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.id().context("the server does not run")?;
+        Ok(kill(Pid::from_raw(i32::try_from(process)?), signal)?)
+    }
+
+    /// Has it read its configuration again (SIGHUP) and waits until it has said what came of it; that line.
+    pub async fn reload(&self) -> Result<String> {
+        const WORDS: [&str; 2] = ["configuration reloaded", "configuration not reloaded"];
+        let lines = |written: &str| -> Vec<String> {
+            let said = |line: &&str| WORDS.iter().any(|words| line.contains(words));
+            written
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'))
+                .filter(said)
+                .map(str::to_owned)
+                .collect()
+        };
+        let before = lines(&self.written()?).len();
+        self.signal(Signal::SIGHUP)?;
+        let started = Instant::now();
+        loop {
+            let written = self.written()?;
+            if let Some(line) = lines(&written).get(before) {
+                return Ok(line.clone());
+            }
+            ensure!(started.elapsed() < PATIENCE, "no word about the reload after {PATIENCE:?}:\n{written}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until it ends by itself.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         let mut process = self.process.take().context("the server does not run")?;
@@ -264,7 +295,7 @@ impl Server {
     }
 
     /// What is in its file now; the last lines may be missing.
-    fn written(&self) -> Result<String> {
+    pub fn written(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.log)?).into_owned())
     }
 }

@@ -127,7 +127,8 @@ pub struct Family {
 }
 
 impl Exposition {
-    fn parse(text: String) -> Result<Self> {
+    /// Reads a page.
+    pub fn parse(text: String) -> Result<Self> {
         let mut families: BTreeMap<String, Family> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.is_empty()) {
             if let Some(rest) = line.strip_prefix("# HELP ") {

@@ -11,6 +11,7 @@
 //! Features only add modules. What this crate is not: it issues no certificates (`chancery-ca`), and knows
 //! nothing of SLSA, OIDC or registries (`chancery`).
 
+pub mod causes;
 pub mod certificate;
 pub mod chain;
 pub mod checkpoint;
@@ -33,6 +34,7 @@ pub mod strict_uri;
 pub mod tile;
 pub mod timestamp;
 pub mod trust;
+pub mod variables;
 
 #[cfg(feature = "files")]
 pub mod files;

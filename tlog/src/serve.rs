@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod cors;
+mod followed;
 mod forwarded;
 pub mod grpc;
 pub mod health;
@@ -30,7 +31,7 @@ mod tls;
 
 pub use forwarded::{ForwardedHeader, Forwarding, Network, NetworkError, Proxies};
 pub use layers::{Peer, RequestId};
-pub use listener::{ListenError, Listener};
+pub use listener::{Changer, ListenError, Listener, Serving};
 pub use offload::{block, compute, leave_runtime, with_effort};
 pub use reply::Problem;
 pub use routes::Routes;
@@ -41,4 +42,4 @@ pub use settings::{
     SettingsError, TlsFiles,
 };
 pub use shares::Occupancy;
-pub use tls::TlsError;
+pub use tls::{Tls, TlsError, TlsFinding, TlsIdentity};

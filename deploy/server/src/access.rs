@@ -27,31 +27,55 @@ pub(crate) const TOKENS_HEAD: &str = "\
 # `chancery-server reader-token DIR NAME`. Whoever removes a line shuts its reader out, within a second.
 ";
 
-/// The gate of the instance with this configuration. `signing` is whose tokens buy certificates, if it has a CA.
-pub(crate) fn gate(
-    config: &Config,
-    signing: Option<&IssuerConfig>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Gate> {
-    let gate = match &config.access {
-        Access::Open => Gate::open(),
-        Access::Token(file) => {
-            let readers = TokenReaders::load(file)
-                .context("`[access]`: make the file with `chancery-server reader-token DIR NAME`")?;
-            Gate::closed(Arc::new(readers))
-        }
-        Access::Oidc(access) => {
-            let development = config.ca.as_ref().is_some_and(|ca| ca.development);
-            let readers = OidcReaders::new(access, signing, development, clock.clone());
-            Gate::closed(Arc::new(readers.context("`[access.oidc]`")?))
-        }
-        Access::Mtls(file) => {
-            check_mtls(config, file)?;
-            // The listener has the file, and the handshake has verified whatever comes by.
-            Gate::closed(Arc::new(CertificateReaders))
-        }
-    };
-    Ok(gate.for_pages_of(config.origins.clone()))
+/// The gate of an instance, and what outlives a reload of it.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    /// Before the sealed zone.
+    pub(crate) gate: Gate,
+    /// The readers with ID tokens, whose issuers' keys are worth keeping.
+    oidc: Option<Arc<OidcReaders>>,
+    /// The readers with tokens of ours.
+    tokens: Option<Arc<TokenReaders>>,
+}
+
+impl Entrance {
+    /// That of the instance with this configuration. `signing` is whose tokens buy certificates, if it has a CA; `before` is
+    /// the one that a reload replaces.
+    pub(crate) fn of(
+        config: &Config,
+        signing: Option<&IssuerConfig>,
+        before: Option<&Self>,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let (mut oidc, mut tokens) = (None, None);
+        let gate = match &config.access {
+            Access::Open => Gate::open(),
+            Access::Token(file) => {
+                let readers = TokenReaders::load(file)
+                    .context("`[access]`: make the file with `chancery-server reader-token DIR NAME`")?;
+                Gate::closed(Arc::clone(tokens.insert(Arc::new(readers))) as Arc<dyn Readers>)
+            }
+            Access::Oidc(access) => {
+                let development = config.ca.as_ref().is_some_and(|ca| ca.development);
+                let before = before.and_then(|before| before.oidc.as_deref());
+                let readers = OidcReaders::new(access, signing, development, before, clock.clone());
+                let readers = oidc.insert(Arc::new(readers.context("`[access.oidc]`")?));
+                Gate::closed(Arc::clone(readers) as Arc<dyn Readers>)
+            }
+            Access::Mtls(file) => {
+                check_mtls(config, file)?;
+                // The listener has the file, and the handshake has verified whatever comes by.
+                Gate::closed(Arc::new(CertificateReaders))
+            }
+        };
+        Ok(Self { gate: gate.for_pages_of(config.origins.clone()), oidc, tokens })
+    }
+
+    /// How the list of readers differs from that of `before`, in words.
+    pub(crate) fn changes_since(&self, before: &Self) -> Option<String> {
+        let (now, before) = self.tokens.as_ref().zip(before.tokens.as_ref())?;
+        (!now.lists_same_as(before)).then(|| format!("reader tokens, now {}", now.count()))
+    }
 }
 
 /// In words, for `check-config`; and whether nobody is let in yet.
@@ -131,6 +155,7 @@ impl OidcReaders {
         access: &OidcAccess,
         signing: Option<&IssuerConfig>,
         development: bool,
+        before: Option<&Self>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let signs: BTreeSet<_> = signing
@@ -146,8 +171,12 @@ impl OidcReaders {
         let issuers: BTreeMap<_, _> =
             access.readers.iter().map(|rule| (&rule.issuer, issuer(rule, access, signing))).collect();
         let issuers = IssuerConfig::parse(&json!({ "OIDCIssuers": issuers }).to_string())?;
+        let issuers = Arc::new(issuers);
         let settings = oidc::Settings { development, ..oidc::Settings::default() };
-        let verifier = Verifier::new(Arc::new(issuers), settings, clock)?;
+        let verifier = match before {
+            Some(before) => before.verifier.renewed(issuers, development)?,
+            None => Verifier::new(issuers, settings, clock)?,
+        };
         Ok(Self { verifier, rules: access.readers.clone(), signing: signs })
     }
 

@@ -7,13 +7,15 @@ use anyhow::bail;
 use chancery_ca::config::Location;
 use chancery_ca::policy::ClaimPolicy;
 use chancery_tlog::clock::{Clock, SystemClock, Timestamp};
+use chancery_tlog::serve::{TlsFiles, TlsIdentity};
 
-use crate::access;
+use crate::access::{self, Entrance};
 use crate::chains::is_root_key;
 use crate::config::{Config, EndedConfig};
+use crate::expiry::{self, End};
 use crate::memory::Memory;
 use crate::roles::{Instance, LogRole, OtherChains, Speaks};
-use crate::{backup, expiry, output, trust, tuf};
+use crate::{backup, output, trust, tuf};
 
 /// What was found. Problems stop `run`, warnings do not.
 #[derive(Default)]
@@ -60,7 +62,7 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let instance = Instance::load(config, clock.clone())?;
     let mut findings = Findings::default();
-    check_listener(&instance.config, &mut findings);
+    check_listener(&instance.config, clock.now(), &mut findings);
     check_access(&instance, &clock, &mut findings);
     check_ca(&instance, &mut findings);
     instance.logs.iter().for_each(|log| check_log(log, &mut findings));
@@ -71,22 +73,23 @@ pub(crate) fn findings(dir: &Path) -> anyhow::Result<Findings> {
     check_lost(&instance, &mut findings)?;
     check_memory(&instance.config, &mut findings);
     check_root_keys(&instance.config, &mut findings);
+    check_environment(&instance.config, &mut findings);
     check_trust_files(&instance, &mut findings)?;
     // The last of what `run` does with the files: CA and timestamp authority in service, without a log.
-    if let Some(ca) = instance.ca {
-        ca.into_service(None, clock.clone())
+    if let Some(ca) = &instance.ca {
+        ca.service(None, clock.clone())
             .err()
             .into_iter()
-            .for_each(|error| findings.problem(format!("{error:#}")));
+            .for_each(|error| findings.problem(output::in_full(&error)));
     }
-    if let Some(role) = instance.timestamp {
-        let authority = role.into_authority(Timestamp::default(), clock);
-        authority.err().into_iter().for_each(|error| findings.problem(format!("{error:#}")));
+    if let Some(role) = &instance.timestamp {
+        let authority = role.authority(Timestamp::default(), clock);
+        authority.err().into_iter().for_each(|error| findings.problem(output::in_full(&error)));
     }
     Ok(findings)
 }
 
-fn check_listener(config: &Config, findings: &mut Findings) {
+fn check_listener(config: &Config, now: Timestamp, findings: &mut Findings) {
     let addresses: Vec<_> = config.listen.addresses().map(|address| address.to_string()).collect();
     findings.good(format!("chancery.toml: {} served on {}", config.url, addresses.join(" and ")));
     let reached = config.listen.addresses().any(|address| [0, config.url.port()].contains(&address.port()));
@@ -99,19 +102,36 @@ fn check_listener(config: &Config, findings: &mut Findings) {
         }
         return;
     };
-    for file in [&tls.certificate, &tls.key] {
-        match std::fs::File::open(file) {
-            Ok(_) => findings.good(format!("{}: readable", file.display())),
-            Err(error) => findings.problem(format!("{}: {error}", file.display())),
-        }
+    check_tls(tls, now, findings);
+}
+
+/// The TLS identity as the server would load it, and what clients would object to in it.
+fn check_tls(files: &TlsFiles, now: Timestamp, findings: &mut Findings) {
+    let identity = match TlsIdentity::read(files) {
+        Ok(identity) => identity,
+        Err(error) => return findings.problem(format!("`[listen.tls]`: {error}")),
+    };
+    let file = files.certificate.display();
+    findings.good(format!("TLS: {file} and its key fit, until {}", identity.until()));
+    for finding in identity.findings() {
+        let words = format!("TLS: {file}: {finding}");
+        if finding.is_fatal() { findings.problem(words) } else { findings.warning(words) }
+    }
+    // One that has ended is among the findings.
+    let end = End::of_tls(&identity);
+    if end.at >= now {
+        end.warning(now).iter().for_each(|words| findings.warning(words));
+    }
+    if let Some(ca) = &files.client_ca {
+        findings.good(format!("TLS: client certificates of the CA in {}", ca.display()));
     }
 }
 
 fn check_access(instance: &Instance, clock: &Arc<dyn Clock>, findings: &mut Findings) {
     let config = &instance.config;
-    let signing = instance.ca.as_ref().map(|ca| &ca.issuers);
-    if let Err(error) = access::gate(config, signing, clock) {
-        return findings.problem(format!("{error:#}"));
+    let signing = instance.ca.as_ref().map(|ca| &*ca.issuers);
+    if let Err(error) = Entrance::of(config, signing, None, clock) {
+        return findings.problem(output::in_full(&error));
     }
     match access::describe(&config.access) {
         (words, true) => findings.warning(format!("{words}: nobody can read yet")),
@@ -289,6 +309,10 @@ fn check_root_keys(config: &Config, findings: &mut Findings) {
         findings
             .warning(format!("keys/{name} is on this machine: move it offline, the server never needs it"));
     }
+}
+
+fn check_environment(config: &Config, findings: &mut Findings) {
+    config.unread_variables().iter().for_each(|unread| findings.warning(unread.to_string()));
 }
 
 /// The files under trust/ are for people to hand out; the server derives its own.

@@ -5,37 +5,34 @@
 
 mod hosts;
 mod mounts;
+mod site;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use axum::Router;
-use chancery_ca::timestamp::{self, TimestampAuthority};
-use chancery_ca::{CertificateService, IssuanceLog, IssuanceLogError};
+use chancery_ca::{IssuanceLog, IssuanceLogError};
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::Sct;
 use chancery_tlog::key::PublicKey;
-use chancery_tlog::serve::access::Gate;
-use chancery_tlog::serve::health::Readiness;
-use chancery_tlog::serve::rate::IdentityLimiter;
-use chancery_tlog::serve::{Occupancy, Routes, grpc, reply};
-use chancery_tlog::server::admission::Admission;
+use chancery_tlog::serve::{Occupancy, Routes};
 use chancery_tlog::server::ct::{CtLog, CtLogError};
-use chancery_tlog::server::log::{Log, Sequencer};
+use chancery_tlog::server::log::Sequencer;
 
-use self::mounts::Mounts;
-use crate::config::Signers;
-use crate::observe::{self, Sampler};
-use crate::roles::{CaRole, Instance, LogRole, OpenLog, Speaks};
-use crate::tuf::{self, Publisher, TufRole};
-use crate::{access, trust};
+use self::mounts::Face;
+pub(crate) use self::site::Site;
+use crate::access::Entrance;
+use crate::observe::Sampler;
+use crate::roles::{Instance, OpenLog};
+use crate::tuf::{self, Publisher};
 
 /// What `run` serves and supervises.
 pub(crate) struct Application {
     /// All routes.
     pub(crate) routes: Routes,
+    /// What they are made of, for a reload.
+    pub(crate) site: Site,
     /// The sequencers of all logs, by name. They have to run before the first request comes.
     pub(crate) sequencers: Vec<(String, Sequencer)>,
     /// The logs, for memories and backups.
@@ -48,136 +45,65 @@ pub(crate) struct Application {
     pub(crate) occupancy: Occupancy,
 }
 
-/// Opens the logs of `instance` and puts everything together.
-pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Application> {
-    let mut router = trust::router(instance.documents()?);
-    let tuf = instance.tuf.as_ref().map(|role| open_tuf(role, &instance, clock)).transpose()?;
-    router = tuf.iter().map(tuf::router).fold(router, Router::merge);
-    let occupancy = Occupancy::new(&instance.config.limits);
-    let mut readiness = with_room(Readiness::new(), occupancy.clone());
-    let (mut sequencers, mut logs) = (Vec::new(), Vec::new());
-    let mut mounts = Mounts::default();
-    let mut newest_head = Timestamp::default();
-    // A role whose chain has ended takes nothing else out of service, unless there is nothing else.
-    let (has_logs, has_ca, has_timestamp) =
-        (instance.config.served_logs().count() > 0, instance.ca.is_some(), instance.timestamp.is_some());
-    let shared = Shared {
-        gate: access::gate(&instance.config, instance.ca.as_ref().map(|ca| &ca.issuers), clock)?,
-        own_chains: instance.ca.iter().flat_map(CaRole::chains).map(<[_]>::to_vec).collect(),
-        identities: instance.identities,
-        clock: clock.clone(),
-    };
-    for role in &instance.logs {
-        let name = || format!("log `{}`", role.config.name);
-        if !role.config.is_served() {
-            mounts.skip(role);
-            continue;
+/// An instance whose logs are open.
+pub(crate) struct Opened {
+    /// The instance.
+    pub(crate) instance: Instance,
+    /// Its logs.
+    pub(crate) logs: Vec<OpenLog>,
+    faces: Vec<Face>,
+    sequencers: Vec<(String, Sequencer)>,
+    newest_head: Timestamp,
+}
+
+impl Opened {
+    /// Opens the logs that are served.
+    pub(crate) async fn logs_of(instance: Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let (mut logs, mut faces, mut sequencers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut newest_head = Timestamp::default();
+        for (at, role) in instance.logs.iter().enumerate().filter(|(_, role)| role.config.is_served()) {
+            let name = || format!("log `{}`", role.config.name);
+            let (open, sequencer) = role.open(clock.clone()).await.with_context(name)?;
+            let log = open.log.clone();
+            newest_head = newest_head.max(log.head().time);
+            faces.push(Face::of(at, role, log, &instance, clock).with_context(name)?);
+            sequencers.extend(sequencer.map(|sequencer| (role.config.name.clone(), sequencer)));
+            logs.push(open);
         }
-        let (open, sequencer) = role.open(clock.clone()).await.with_context(name)?;
-        let log = open.log.clone();
-        logs.push(open);
-        if let Some(sequencer) = sequencer {
-            sequencers.push((role.config.name.clone(), sequencer));
-            readiness = with_log(readiness, role, &log);
-        }
-        newest_head = newest_head.max(log.head().time);
-        mounts.add(role, log, &shared, &instance.config.url).with_context(name)?;
+        Ok(Self { instance, logs, faces, sequencers, newest_head })
     }
-    let mounted = mounts.finish(&shared.gate);
-    router = router.merge(mounted.router);
-    if let Some(ca) = instance.ca {
-        observe::show_chain("ca", &ca.chain);
-        let own = mounted.issuance_log.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
-        let service = Arc::new(ca.into_service(own, clock.clone())?);
-        router = router.merge(chancery_ca::router(service.clone()));
-        readiness = with_ca(readiness, service, !has_logs && !has_timestamp);
-    }
-    if let Some(role) = instance.timestamp {
-        observe::show_chain("timestamp_authority", &role.chain);
-        let authority = Arc::new(role.into_authority(newest_head, clock.clone())?);
-        router = router.merge(timestamp::router(authority.clone()));
-        readiness = with_timestamp(readiness, authority, !has_logs && !has_ca);
-    }
-    let router = router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
-    let routes = hosts::by_host(&router, mounted.by_host, instance.config.url.hostname());
-    let tls = instance.config.listen.tls.as_ref().map(|tls| tls.certificate.clone());
-    let sampled = logs.iter().map(|open: &OpenLog| open.log.clone()).collect();
-    let sampler = Sampler::new(sampled, tls, clock.clone());
-    Ok(Application { routes, sequencers, logs, tuf, sampler, occupancy })
-}
 
-fn open_tuf(role: &TufRole, instance: &Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Publisher> {
-    if let Some(warning) = role.untold(&trust::documents(&instance.identity()?))? {
-        tracing::warn!("{warning}");
-    }
-    Ok(role.publisher(clock.clone())?)
-}
-
-/// What all logs are mounted with.
-struct Shared {
-    /// Before the sealed zone.
-    gate: Gate,
-    /// Of the CA of this process, issuing certificate first.
-    own_chains: Vec<Vec<Certificate>>,
-    identities: Option<Arc<IdentityLimiter>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Shared {
-    /// Who may write to an attestation log.
-    fn admission(&self, role: &LogRole) -> Admission {
-        let authorities = self.own_chains.iter().flatten().chain(&role.authorities).cloned().collect();
-        let clock = self.clock.clone();
-        let admission = match role.config.admission.signers {
-            Signers::Any => Admission::any(authorities, clock),
-            Signers::OwnCa => Admission::own_ca(authorities, clock),
+    /// Puts everything together.
+    pub(crate) fn into_application(self, clock: &Arc<dyn Clock>) -> anyhow::Result<Application> {
+        let Self { instance, logs, faces, sequencers, newest_head } = self;
+        let tuf = instance.tuf.as_ref().map(|role| role.publisher(clock.clone())).transpose()?;
+        let occupancy = Occupancy::new(&instance.config.limits);
+        let signing = instance.ca.as_ref().map(|ca| &*ca.issuers);
+        let entrance = Entrance::of(&instance.config, signing, None, clock)?;
+        let own = faces.iter().rev().find_map(Face::issuance_log);
+        let own = own.map(|log| Arc::new(OwnLog(log)) as Arc<dyn IssuanceLog>);
+        let ca = instance.ca.as_ref().map(|ca| ca.service(own, clock.clone()));
+        let timestamp = instance.timestamp.as_ref().map(|role| role.authority(newest_head, clock.clone()));
+        let site = Site {
+            ca: ca.transpose()?.map(Arc::new),
+            timestamp: timestamp.transpose()?.map(Arc::new),
+            tuf: tuf.as_ref().map(tuf::router),
+            entrance,
+            faces,
+            occupancy: occupancy.clone(),
+            clock: clock.clone(),
+            instance,
         };
-        admission.limited(self.identities.clone())
+        site.show_chains();
+        let sampler = Sampler::new(logs.iter().map(|open| open.log.clone()).collect(), clock.clone());
+        Ok(Application { routes: site.routes()?, site, sequencers, logs, tuf, sampler, occupancy })
     }
 }
 
-/// A listener is ready while it has room for a write.
-fn with_room(readiness: Readiness, occupancy: Occupancy) -> Readiness {
-    readiness.with("room for requests", move || {
-        let checked = occupancy.check();
-        async move { checked }
-    })
-}
-
-/// A log is ready while its sequencer takes entries.
-fn with_log(readiness: Readiness, role: &LogRole, log: &Log) -> Readiness {
-    let log = log.clone();
-    let name = match role.speaks {
-        Speaks::Ct { .. } => "issuance log",
-        Speaks::RekorV1 { .. } => "attestation log, Rekor v1",
-        Speaks::RekorV2 => "attestation log, Rekor v2",
-    };
-    readiness.with(name, move || {
-        let open = log.is_open();
-        async move { if open { Ok(()) } else { Err("the sequencer has stopped".to_owned()) } }
-    })
-}
-
-/// A CA is ready while its own certificates outlive those that it would issue.
-fn with_ca(readiness: Readiness, service: Arc<CertificateService>, vital: bool) -> Readiness {
-    readiness.with_check("certificate authority", vital, move || {
-        let ready = service.is_ready();
-        async move {
-            if ready {
-                Ok(())
-            } else {
-                Err("its certificates have ended, or are about to: replace the chain".to_owned())
-            }
-        }
-    })
-}
-
-/// A timestamp authority is ready while it knows the time and its certificates are valid.
-fn with_timestamp(readiness: Readiness, authority: Arc<TimestampAuthority>, vital: bool) -> Readiness {
-    readiness.with_check("timestamp authority", vital, move || {
-        let ready = authority.check().map_err(|error| error.to_string());
-        async move { ready }
-    })
+/// Opens the logs of `instance` and puts everything together.
+#[cfg(test)]
+pub(crate) async fn application(instance: Instance, clock: &Arc<dyn Clock>) -> anyhow::Result<Application> {
+    Opened::logs_of(instance, clock).await?.into_application(clock)
 }
 
 /// The issuance log of this process, as the CA sees it.

@@ -6,6 +6,7 @@
 
 mod access;
 mod chain;
+mod changes;
 mod log;
 mod url;
 
@@ -15,14 +16,17 @@ use chancery_ca::policy::ClaimPolicy;
 use chancery_tlog::clock::Timestamp;
 use chancery_tlog::serve::cors::Origins;
 use chancery_tlog::serve::key_file::{Passphrase, Protection};
+use chancery_tlog::serve::logging::Filter;
 use chancery_tlog::serve::rate::Effective;
 use chancery_tlog::serve::{Limits, ListenSettings, SettingsError};
+use chancery_tlog::variables::{self, TABLES};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::access::{Access, OidcAccess, ReaderRule, is_exposed};
 pub(crate) use self::chain::{ImportedConfig, NextChain, PastChain, PastRemoteLog, RemoteLogConfig};
+pub(crate) use self::changes::Changes;
 pub(crate) use self::log::{Dialect, EndedConfig, Face, LogConfig, Signers};
 pub(crate) use self::url::BaseUrl;
 
@@ -85,7 +89,7 @@ impl ConfigError {
 }
 
 /// A checked configuration. All paths are ready to be opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// The instance's folder.
     pub(crate) dir: PathBuf,
@@ -105,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) origins: Origins,
     /// JSON logs.
     pub(crate) json_logs: bool,
+    /// What is logged, if the environment does not say it.
+    pub(crate) log_filter: Option<Filter>,
     /// The certificate authority, if this process is one.
     pub(crate) ca: Option<CaConfig>,
     /// The logs of this process.
@@ -117,6 +123,8 @@ pub(crate) struct Config {
     pub(crate) memory: Option<MemoryConfig>,
     /// Trust of instances before this one.
     pub(crate) imported: Vec<ImportedConfig>,
+    /// The file and the environment as they are written.
+    written: serde_json::Value,
 }
 
 /// The certificate authority.
@@ -231,6 +239,14 @@ struct File {
 struct Logging {
     #[serde(default)]
     json: bool,
+    filter: Option<String>,
+}
+
+impl Logging {
+    fn filter(&self) -> Result<Option<Filter>, ConfigError> {
+        let parsed = self.filter.as_deref().map(Filter::parse).transpose();
+        parsed.map_err(|error| ConfigError::value("logging.filter", error.to_string()))
+    }
 }
 
 impl Config {
@@ -241,6 +257,12 @@ impl Config {
             return Err(ConfigError::Missing(path));
         }
         Self::from_sources(dir, Figment::from(Toml::file_exact(path)).merge(environment()))
+    }
+
+    /// Whether the instance in `dir` wants its log in JSON, even if the rest of its configuration cannot be used.
+    pub(crate) fn wants_json(dir: &Path) -> bool {
+        let sources = Figment::from(Toml::file_exact(dir.join(FILE))).merge(environment());
+        sources.extract_inner("logging.json").unwrap_or(false)
     }
 
     /// The configuration that the instance in `dir` would have with this text, with the environment on top.
@@ -255,6 +277,7 @@ impl Config {
 
     fn from_sources(dir: &Path, sources: Figment) -> Result<Self, ConfigError> {
         let file: File = sources.extract().map_err(|error| ConfigError::form(&error))?;
+        let written = sources.extract().map_err(|error| ConfigError::form(&error))?;
         let url = BaseUrl::parse(&file.url).map_err(|problem| ConfigError::value("url", problem))?;
         file.listen.check()?;
         file.limits.check()?;
@@ -286,12 +309,14 @@ impl Config {
             access,
             origins,
             json_logs: file.logging.json,
+            log_filter: file.logging.filter()?,
             ca: file.ca,
             logs: file.log,
             timestamp: file.timestamp,
             tuf: file.tuf,
             memory: file.memory,
             imported: file.imported,
+            written,
         };
         let config = config.with_resolved_paths();
         if config.memory.as_ref().is_some_and(|memory| memory.path.starts_with(dir)) {
@@ -300,6 +325,16 @@ impl Config {
             return Err(ConfigError::value("memory.path", problem));
         }
         Ok(config)
+    }
+
+    /// Variables of the environment that look like ours, and that no program reads.
+    pub(crate) fn unread_variables(&self) -> Vec<variables::Unread> {
+        let secret = match &self.protection.passphrase {
+            Some(Passphrase::Env(name)) => vec![name.as_str()],
+            _ => Vec::new(),
+        };
+        let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+        variables::unread(names, &secret)
     }
 
     /// The logs that are read or written here, and so have a store.
@@ -318,8 +353,20 @@ impl Config {
         std::iter::once(&self.url).chain(logs).map(|url| url.hostname().to_owned()).collect()
     }
 
+    /// Hosts for which the server's certificate has to be valid: those that clients connect to by TLS, if no proxy answers
+    /// them.
+    fn tls_names(&self) -> Vec<String> {
+        if self.listen.behind_proxy {
+            return Vec::new();
+        }
+        let logs = self.served_logs().filter_map(|log| log.url.as_ref());
+        let urls = std::iter::once(&self.url).chain(logs).filter(|url| url.is_https());
+        urls.map(|url| url.hostname().to_owned()).collect()
+    }
+
     fn with_resolved_paths(mut self) -> Self {
         let dir = self.dir.clone();
+        let names = self.tls_names();
         self.listen.hosts = self.hosts();
         let resolve = |path: &mut PathBuf| *path = dir.join(&*path);
         if let Some(Passphrase::File(file)) = &mut self.protection.passphrase {
@@ -327,6 +374,7 @@ impl Config {
         }
         if let Some(tls) = &mut self.listen.tls {
             [&mut tls.certificate, &mut tls.key].into_iter().for_each(resolve);
+            tls.names = names;
             if let Access::Mtls(ca) = &self.access {
                 tls.client_ca = Some(ca.clone());
             }
@@ -358,22 +406,8 @@ impl Config {
 }
 
 /// `CHANCERY_LISTEN__ADDRESS` and its like. Other variables with the prefix belong to other programs (the client,
-/// the log filter) and are none of our business.
+/// the log filter) and are none of our business; those that nobody reads are reported.
 fn environment() -> Env {
-    const TABLES: [&str; 12] = [
-        "url",
-        "passphrase",
-        "group_readable_keys",
-        "listen",
-        "limits",
-        "access",
-        "logging",
-        "ca",
-        "timestamp",
-        "tuf",
-        "memory",
-        "imported",
-    ];
     Env::prefixed("CHANCERY_").split("__").filter(|key| {
         let first = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         TABLES.contains(&first.as_str())

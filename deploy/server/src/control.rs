@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::output;
 use crate::roles::OpenLog;
 
 /// Folder for what a running server needs in the instance's folder. Never part of a backup.
@@ -116,7 +117,10 @@ impl Control {
                     let (stores, stop) = (Arc::clone(&self.stores), stop.clone());
                     clients.spawn(async move {
                         if let Err(error) = stores.answer(stream, stop).await {
-                            tracing::warn!(error = format!("{error:#}"), "a request for a snapshot failed");
+                            tracing::warn!(
+                                error = output::in_full(&error),
+                                "a request for a snapshot failed"
+                            );
                         }
                     });
                 }
@@ -159,7 +163,7 @@ impl Stores {
                 staged
             }
             Err(error) => {
-                reply(&mut stream, &Answer::Refused(format!("{error:#}"))).await?;
+                reply(&mut stream, &Answer::Refused(output::in_full(&error))).await?;
                 return Err(error);
             }
         };

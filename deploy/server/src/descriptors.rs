@@ -13,24 +13,39 @@ const REST: u64 = 64;
 /// Connections that are left in any case.
 const LEAST: usize = 64;
 
+/// Fewer connections than configured, for want of descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    open_files: Option<u64>,
+    max_connections: usize,
+}
+
+impl Shortage {
+    /// Logs it.
+    pub(crate) fn warn(self) {
+        let Self { open_files, max_connections } = self;
+        tracing::warn!(
+            open_files,
+            max_connections,
+            "fewer connections than configured, because of the limit of open files: raise it (`LimitNOFILE` of systemd)"
+        );
+    }
+}
+
 /// Raises the limit of this process, and lowers that on connections if it does not suffice.
 /// `stores` are open besides.
-pub(crate) fn fit(limits: &mut Limits, stores: usize) {
+pub(crate) fn fit(limits: &mut Limits, stores: usize) -> Option<Shortage> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
         tracing::debug!("the limit of open files cannot be raised");
     }
     let open = getrlimit(Resource::Nofile).current;
     let most = most_connections(open, stores);
-    if limits.max_connections > most {
-        tracing::warn!(
-            open_files = open,
-            max_connections = most,
-            "fewer connections than configured, because of the limit of open files: raise it (`LimitNOFILE` of systemd)"
-        );
-        limits.max_connections = most;
-    }
+    let shortage = Shortage { open_files: open, max_connections: most };
+    let is_short = limits.max_connections > most;
+    limits.max_connections = limits.max_connections.min(most);
     limits.per_address.connections = share(limits);
+    is_short.then_some(shortage)
 }
 
 /// Connections for so many descriptors; without a number there is no limit.

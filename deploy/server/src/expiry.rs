@@ -8,36 +8,55 @@ use std::time::Duration;
 
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::serve::TlsIdentity;
 use tokio_util::sync::CancellationToken;
 
 use crate::roles::Instance;
 
-/// How long before the end it is spoken of.
+/// How long before the end of an authority's chain it is spoken of. Replacing one takes ceremonies and clients.
 const WARNING: Duration = Duration::from_hours(90 * 24);
+/// The same for the listener's certificate, which is renewed every few weeks or months by a program.
+const TLS_WARNING: Duration = Duration::from_hours(14 * 24);
 /// How often the log says it.
 const AGAIN: Duration = Duration::from_hours(24);
 
 /// The end of a chain.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
-    what: &'static str,
-    at: Timestamp,
+    /// What ends.
+    pub(crate) what: &'static str,
+    /// The time of it.
+    pub(crate) at: Timestamp,
+    ahead: Duration,
+    consequence: &'static str,
     remedy: &'static str,
 }
 
 impl End {
     fn of(what: &'static str, chain: &[Certificate], remedy: &'static str) -> Option<Self> {
-        chain.iter().map(Certificate::not_after).min().map(|at| Self { what, at, remedy })
+        let at = chain.iter().map(Certificate::not_after).min()?;
+        Some(Self { what, at, ahead: WARNING, consequence: "it is out of service", remedy })
+    }
+
+    /// Of the certificate that the listener shows.
+    pub(crate) fn of_tls(identity: &TlsIdentity) -> Self {
+        let remedy = "renew the files of `[listen.tls]`, which are read again when they change";
+        let at = identity.until();
+        Self { what: "TLS listener", at, ahead: TLS_WARNING, consequence: "clients refuse it", remedy }
     }
 
     /// What to say at `now`, if anything.
     pub(crate) fn warning(&self, now: Timestamp) -> Option<String> {
-        let Self { what, at, remedy } = self;
-        if now.plus(WARNING) < *at {
+        let Self { what, at, ahead, consequence, remedy } = self;
+        if now.plus(*ahead) < *at {
             return None;
         }
-        let verb = if now > *at { "have ended: it is out of service since" } else { "end on" };
-        Some(format!("the certificates of the {what} {verb} {at}: {remedy}"))
+        if now > *at {
+            return Some(format!(
+                "the certificates of the {what} have ended: {consequence} since {at}: {remedy}"
+            ));
+        }
+        Some(format!("the certificates of the {what} end on {at}: {remedy}"))
     }
 }
 
@@ -53,10 +72,14 @@ pub(crate) fn of(instance: &Instance) -> Vec<End> {
 }
 
 /// Says in the log what ends, now and once a day.
-pub(crate) async fn watch(ends: Vec<End>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+pub(crate) async fn watch(
+    ends: impl Fn() -> Vec<End> + Send,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     loop {
         let now = clock.now();
-        ends.iter().filter_map(|end| end.warning(now)).for_each(|words| tracing::warn!("{words}"));
+        ends().iter().filter_map(|end| end.warning(now)).for_each(|words| tracing::warn!("{words}"));
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
             () = stop.cancelled() => return,
@@ -71,7 +94,13 @@ mod tests {
     #[test]
     fn an_end_is_spoken_of_from_ninety_days_before_it() {
         let at = Timestamp::from_seconds(1_800_000_000);
-        let end = End { what: "certificate authority", at, remedy: "replace it" };
+        let end = End {
+            what: "certificate authority",
+            at,
+            ahead: WARNING,
+            consequence: "it is out of service",
+            remedy: "replace it",
+        };
         let said = |seconds: i64| {
             end.warning(Timestamp::from_seconds(1_800_000_000_u64.saturating_add_signed(seconds)))
         };

@@ -52,7 +52,7 @@ pub(crate) async fn explain(arguments: &ExplainArguments) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    output::say(&format!("error: {error:#}\n"));
+    output::say(&format!("error: {}\n", output::in_full(error)));
     ExitCode::from(UNKNOWN)
 }
 

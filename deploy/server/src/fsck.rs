@@ -53,7 +53,7 @@ pub(crate) fn fsck(arguments: &FsckArguments) -> ExitCode {
     match check_all(arguments) {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {}", output::in_full(&error)));
             UNCHECKED.into()
         }
     }
@@ -79,7 +79,7 @@ fn check_all(arguments: &FsckArguments) -> anyhow::Result<ExitCode> {
             }
             Err(error) => {
                 unchecked = true;
-                say(&format!("error: log `{}` was not checked: {error:#}", log.name));
+                say(&format!("error: log `{}` was not checked: {}", log.name, output::in_full(&error)));
             }
         }
     }

@@ -25,7 +25,7 @@ use clap::{Args, ValueEnum};
 use crate::config::{self, BaseUrl, Config};
 use crate::lock::Lock;
 use crate::roles::Instance;
-use crate::{access, trust, tuf};
+use crate::{access, output, trust, tuf};
 
 use self::policies::PolicyArguments;
 #[cfg(test)]
@@ -316,7 +316,10 @@ fn claim(dir: &Path) -> anyhow::Result<Lock> {
         // The root of a volume is another user's, with a group that may write. What holds names and keys in it is made
         // for this user alone.
         Err(error) if is_not_owner(&error) => {
-            talk(&format!("note: {error:#}; the folders below it are private all the same\n"));
+            talk(&format!(
+                "note: {}; the folders below it are private all the same\n",
+                output::in_full(&error)
+            ));
         }
         restricted => restricted?,
     }

@@ -9,12 +9,14 @@
 //! - [`run`], [`check`], [`explain`], [`export`], [`fsck`], [`backup`], [`restore`]: the other subcommands;
 //! - [`lock`]: one server or changing command at a time;
 //! - [`memory`]: what stops an old copy from being served; [`control`]: how a backup is made of a running server;
+//! - [`signals`], [`reload`], [`notify`]: what a running server is told, and tells its supervisor;
 //! - [`observe`]: what it shows of itself to monitoring; [`output`]: what commands print;
-//!   [`descriptors`]: what connections leave to stores;
+//!   [`descriptors`]: what connections leave to stores; [`build`]: what the program is built from;
 //! - [`trust`]: what it publishes about itself; [`tuf`]: how clients follow it.
 
 mod access;
 mod backup;
+mod build;
 mod chains;
 mod check;
 mod compose;
@@ -29,11 +31,14 @@ mod init;
 mod lock;
 mod logs;
 mod memory;
+mod notify;
 mod observe;
 mod output;
+mod reload;
 mod restore;
 mod roles;
 mod run;
+mod signals;
 mod trust;
 mod tuf;
 
@@ -70,6 +75,9 @@ enum Command {
     /// Serve an instance until SIGTERM or SIGINT
     ///
     /// It locks the folder: no other server, and no command that changes the instance, works there meanwhile.
+    ///
+    /// SIGHUP reads chancery.toml, the issuers, the readers and the TLS files again, all or nothing; the log says what changed,
+    /// or why nothing did.
     Run {
         /// Folder of the instance
         dir: PathBuf,
@@ -183,9 +191,11 @@ async fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // In the form and on the stream of the log, where it has been written.
+        Err(error) if error.is::<run::Logged>() => ExitCode::FAILURE,
         Err(error) => {
             // Some errors have several lines; what else is not shown in them came from a file or an answer.
-            let text = format!("error: {error:#}");
+            let text = format!("error: {}", output::in_full(&error));
             let lines: Vec<_> = text.lines().map(|line| inert(line, Form::Line)).collect();
             // A pipe that is full and not read must not keep a failed process from ending.
             let _ = write_briefly(std::io::stderr(), lines.join("\n") + "\n", LAST_WORDS);

@@ -129,7 +129,7 @@ impl Memory {
         if !self.configured {
             // A full disk must not keep a server from answering reads.
             if let Err(error) = make_run_folder(dir).and_then(|_| make_folder(&self.folder)) {
-                tracing::warn!(error = format!("{error:#}"), "no own memory of heads");
+                tracing::warn!(error = output::in_full(&error), "no own memory of heads");
             }
             return Ok(());
         }
@@ -154,7 +154,7 @@ impl Memory {
                 Ok(None)
             }
             Err(error) if !self.configured => {
-                tracing::warn!(log, error = format!("{error:#}"), "the own memory of heads says nothing");
+                tracing::warn!(log, error = output::in_full(&error), "the own memory of heads says nothing");
                 Ok(None)
             }
             known => known,

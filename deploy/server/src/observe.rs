@@ -6,14 +6,16 @@ mod last_run;
 mod process;
 mod signer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
+use chancery_tlog::serve::Tls;
 use chancery_tlog::serve::metrics::{Metric, STEP_BUCKETS};
 use chancery_tlog::server::log::Log;
 use metrics::{Gauge, gauge};
+
+use crate::build;
 
 pub(crate) use self::last_run::{Ending, LastRun};
 use self::process::Process;
@@ -21,7 +23,13 @@ pub(crate) use self::signer::measured;
 
 /// What is measured in this package.
 pub(crate) const METRICS: &[Metric] = &[
-    Metric::gauge("chancery_build_info", "Always 1; the version is a label"),
+    Metric::gauge("chancery_build_info", "Always 1; version and commit are labels"),
+    Metric::counter("chancery_reloads_total", "Reloads of the configuration, by result"),
+    Metric::gauge("chancery_reload_successful", "1 if the last reload was made, 0 if it was refused"),
+    Metric::gauge(
+        "chancery_reload_success_timestamp_seconds",
+        "Unix time at which the configuration that runs was loaded",
+    ),
     Metric::gauge("chancery_previous_run", "1 for how the run before this one ended, 0 for all other ways"),
     Metric::histogram("chancery_signer_seconds", STEP_BUCKETS, "Making one signature"),
     Metric::counter("chancery_signer_failures_total", "Signatures that a key's home did not make"),
@@ -45,29 +53,32 @@ pub(crate) const METRICS: &[Metric] = &[
 /// Everything that is looked at when somebody scrapes.
 pub(crate) struct Sampler {
     logs: Vec<Log>,
-    tls: Option<(PathBuf, Gauge)>,
+    tls: Option<(Arc<Tls>, Gauge)>,
     process: Process,
     clock: Arc<dyn Clock>,
 }
 
 impl Sampler {
-    /// For an instance with these logs; `tls` is the PEM file of the listener's chain.
-    pub(crate) fn new(logs: Vec<Log>, tls: Option<PathBuf>, clock: Arc<dyn Clock>) -> Self {
-        gauge!("chancery_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    /// For an instance with these logs.
+    pub(crate) fn new(logs: Vec<Log>, clock: Arc<dyn Clock>) -> Self {
+        gauge!("chancery_build_info", "version" => build::VERSION, "commit" => build::COMMIT).set(1.0);
         let process = Process::new(clock.now());
-        Self { logs, tls: tls.map(|path| (path, certificate_gauge("tls"))), process, clock }
+        Self { logs, tls: None, process, clock }
+    }
+
+    /// With the end of the certificate that the listener shows.
+    pub(crate) fn watching(self, tls: Option<&Arc<Tls>>) -> Self {
+        Self { tls: tls.map(|tls| (Arc::clone(tls), certificate_gauge("tls"))), ..self }
     }
 
     /// Looks. Asks the file system, so it may block.
     pub(crate) fn sample(&self) {
         let now = self.clock.now();
         self.logs.iter().for_each(|log| log.sample(now));
-        if let Some((path, gauge)) = &self.tls {
-            // Read again each time, as the listener does when it changes.
-            let chain = std::fs::read_to_string(path).ok().map(|pem| Certificate::chain_from_pem(&pem));
-            if let Some(Ok(chain)) = chain {
-                show_end(gauge, &chain);
-            }
+        if let Some((tls, gauge)) = &self.tls {
+            // So that what is shown is not older than the files, as whoever renews them expects.
+            tls.look();
+            gauge.set(seconds(tls.current().until()));
         }
         self.process.sample();
     }
@@ -75,20 +86,16 @@ impl Sampler {
 
 /// Shows when the first certificate of a chain ends; `which` says whose chain it is.
 pub(crate) fn show_chain(which: &'static str, chain: &[Certificate]) {
-    show_end(&certificate_gauge(which), chain);
+    if let Some(end) = chain.iter().map(Certificate::not_after).min() {
+        certificate_gauge(which).set(seconds(end));
+    }
 }
 
 fn certificate_gauge(which: &'static str) -> Gauge {
     gauge!("chancery_certificate_expires_timestamp_seconds", "certificate" => which)
 }
 
-fn show_end(gauge: &Gauge, chain: &[Certificate]) {
-    if let Some(end) = chain.iter().map(Certificate::not_after).min() {
-        gauge.set(seconds(end));
-    }
-}
-
-fn seconds(at: Timestamp) -> f64 {
+pub(crate) fn seconds(at: Timestamp) -> f64 {
     float(at.seconds())
 }
 

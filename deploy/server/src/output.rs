@@ -6,6 +6,7 @@
 use std::io::{Write as _, stderr, stdout};
 
 use anyhow::Context as _;
+use chancery_tlog::causes;
 use chancery_tlog::escape::{Form, inert};
 
 /// Prints a result of one or several lines.
@@ -21,6 +22,11 @@ pub(crate) fn print_json(document: &str) -> anyhow::Result<()> {
 /// Prints talk.
 pub(crate) fn say(text: &str) {
     let _ = stderr().write_all(lines(text).as_bytes());
+}
+
+/// An error with its causes, each of them once.
+pub(crate) fn in_full(error: &anyhow::Error) -> String {
+    causes::in_full(error.as_ref())
 }
 
 fn write(text: &str) -> anyhow::Result<()> {

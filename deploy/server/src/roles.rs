@@ -5,6 +5,7 @@
 mod chain;
 mod log;
 mod published;
+mod reloaded;
 mod remote_log;
 
 use std::path::Path;
@@ -34,7 +35,8 @@ use crate::tuf::TufRole;
 /// and may be lost, so it is no part of a backup.
 pub(crate) const PROVEN_ISSUERS: &str = "proven-issuers";
 
-/// An instance with its keys in memory.
+/// An instance with its keys in memory. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Instance {
     /// What the operator said.
     pub(crate) config: Config,
@@ -53,12 +55,13 @@ pub(crate) struct Instance {
 }
 
 /// A certificate authority that can sign.
+#[derive(Clone)]
 pub(crate) struct CaRole {
-    authority: Authority,
+    authority: Arc<Authority>,
     /// The chain, issuing certificate first.
     pub(crate) chain: Vec<Certificate>,
     /// Whose tokens are honoured.
-    pub(crate) issuers: IssuerConfig,
+    pub(crate) issuers: Arc<IssuerConfig>,
     settings: Settings,
     remote_logs: RemoteLogs,
     since: Timestamp,
@@ -67,6 +70,7 @@ pub(crate) struct CaRole {
 }
 
 /// The trusted root of an instance before this one.
+#[derive(Clone)]
 pub(crate) struct Imported {
     name: String,
     root: TrustedRoot,
@@ -74,6 +78,7 @@ pub(crate) struct Imported {
 }
 
 /// A timestamp authority that can sign.
+#[derive(Clone)]
 pub(crate) struct TimestampRole {
     /// What the operator said.
     config: TimestampConfig,
@@ -135,9 +140,8 @@ impl CaRole {
         let pem = read(&config.chain)?;
         let name = || config.chain.display().to_string();
         let chain = Certificate::chain_from_pem(&pem).with_context(name)?;
-        let authority = Authority::load(&pem, signer, clock).with_context(name)?;
-        let name = || config.issuers.display().to_string();
-        let issuers = IssuerConfig::parse(&read(&config.issuers)?).with_context(name)?;
+        let authority = Arc::new(Authority::load(&pem, signer, clock).with_context(name)?);
+        let issuers = issuers(&config.issuers)?;
         let mut settings = Settings::default();
         settings.oidc.development = config.development;
         settings.oidc.proven_issuers = Some(dir.join(PROVEN_ISSUERS));
@@ -171,8 +175,8 @@ impl CaRole {
 
     /// The CA in service, with the issuance log of another process if there is one, else with `own`. Contacts nobody
     /// yet.
-    pub(crate) fn into_service(
-        self,
+    pub(crate) fn service(
+        &self,
         own: Option<Arc<dyn IssuanceLog>>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<CertificateService> {
@@ -180,8 +184,14 @@ impl CaRole {
             Some(log) => Some(Arc::new(log) as Arc<dyn IssuanceLog>),
             None => own,
         };
-        let service = CertificateService::new(self.authority, self.issuers, log, clock, self.settings);
-        service.map_err(in_words)
+        let (authority, issuers) = (Arc::clone(&self.authority), Arc::clone(&self.issuers));
+        CertificateService::new(authority, issuers, log, clock, self.settings.clone()).map_err(in_words)
+    }
+
+    /// The CA in service after a reload, in the place of `before`.
+    pub(crate) fn renewed_service(&self, before: &CertificateService) -> anyhow::Result<CertificateService> {
+        let (issuers, policies) = (Arc::clone(&self.issuers), self.settings.policies.clone());
+        before.renewed(issuers, policies, self.settings.oidc.development).map_err(in_words)
     }
 }
 
@@ -214,18 +224,23 @@ impl TimestampRole {
     }
 
     /// The authority in service. It signs no time before `not_before`.
-    pub(crate) fn into_authority(
-        self,
+    pub(crate) fn authority(
+        &self,
         not_before: Timestamp,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<TimestampAuthority> {
-        let TimestampConfig { chain, policy, accepted_policies, include_chain, .. } = self.config;
+        let TimestampConfig { chain, policy, accepted_policies, include_chain, .. } = self.config.clone();
         let mut settings =
             TimestampSettings { accepted_policies, include_chain, not_before, ..Default::default() };
         settings.policy = policy.unwrap_or(settings.policy);
-        TimestampAuthority::load(&self.pem, self.signer, &settings, clock)
+        TimestampAuthority::load(&self.pem, Arc::clone(&self.signer), &settings, clock)
             .with_context(|| chain.display().to_string())
     }
+}
+
+fn issuers(path: &Path) -> anyhow::Result<Arc<IssuerConfig>> {
+    let parsed = IssuerConfig::parse(&read(path)?).with_context(|| path.display().to_string())?;
+    Ok(Arc::new(parsed))
 }
 
 fn chain(path: &Path) -> anyhow::Result<Vec<Certificate>> {

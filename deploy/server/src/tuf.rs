@@ -128,6 +128,7 @@ pub(crate) enum TufError {
 }
 
 /// The repository of an instance, ready to be published.
+#[derive(Clone)]
 pub(crate) struct TufRole {
     folder: Folder,
     signer: Arc<dyn Signer>,

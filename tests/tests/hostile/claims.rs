@@ -182,7 +182,7 @@ async fn a_token_for_single_use_gets_one_certificate() -> Result<()> {
     ca.issue(&unspent).await?.context("the token is unspent")?;
 
     for (token, why) in [
-        (before, "issued before this server started"),
+        (before, "issued before this server recorded"),
         (instance.issuer.token_with(json!({"jti": null})).await?, "no usable claim `jti`"),
         (token, "has been used"),
     ] {

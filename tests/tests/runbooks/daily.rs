@@ -23,6 +23,7 @@ async fn the_daily_work() -> Result<()> {
     log_lines_are_lost(&world)?;
     clock_is_behind(&world)?;
     reader_has_to_go(&world, &lost, &revoke, &renew).await?;
+    reload_is_refused(&world).await?;
     tuf_metadata_ends(&mut world)?;
     upgrade(&mut world)?;
     passphrase(&world).await
@@ -97,6 +98,32 @@ async fn reader_has_to_go(world: &World, lost: &str, revoke: &str, renew: &str) 
     let token = world.operator.follows(renew)?.stdout.trim().to_owned();
     world.operator.until("the new token reads", async || Ok(status(&token).await? == 200)).await?;
     ensure!(status(lost).await? == 401, "the lost token is good again");
+    Ok(())
+}
+
+/// Somebody has broken the issuers, and reloads.
+async fn reload_is_refused(world: &World) -> Result<()> {
+    let issuers = world.server().folder().join("fulcio.yaml");
+    let good = std::fs::read(&issuers)?;
+    std::fs::write(&issuers, "oidc-issuers: [")?;
+    let mut section = world.section("A reload is refused")?;
+    let (look, reload, check) = (section.block()?, section.block()?, section.block()?);
+    section.done()?;
+    world.operator.follows(&reload)?;
+    let refused = "configuration not reloaded";
+    world.operator.until(refused, async || Ok(world.operator.journal().contains(refused))).await?;
+    let shown = world.operator.follows(&look)?.stdout;
+    for words in
+        ["chancery_reload_successful 0", refused, "fulcio.yaml", "chancery_file_current{file=\"readers\"} 1"]
+    {
+        ensure!(shown.contains(words), "no `{words}`:\n{shown}");
+    }
+    std::fs::write(&issuers, good)?;
+    world.operator.follows(&reload)?;
+    let reloaded = "configuration reloaded";
+    world.operator.until(reloaded, async || Ok(world.operator.journal().contains(reloaded))).await?;
+    let shown = world.operator.follows(&check)?.stdout;
+    ensure!(shown.contains("chancery_reload_successful 1") && !shown.contains(" 0\n"), "{shown}");
     Ok(())
 }
 

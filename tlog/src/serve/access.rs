@@ -143,6 +143,9 @@ pub trait Readers: Send + Sync {
     /// Judges what a request shows.
     async fn admit(&self, credentials: Credentials) -> Result<Reader, Denied>;
 
+    /// Looks whether what they are judged by has changed, although nobody asks: for monitoring.
+    fn look(&self) {}
+
     /// The challenges of a 401, RFC 9110 §11.6.1.
     fn challenges(&self) -> &'static [&'static str];
 
@@ -204,6 +207,13 @@ impl Gate {
     /// Whether anyone may read.
     pub fn is_open(&self) -> bool {
         self.guard.is_none()
+    }
+
+    /// Looks whether the list of readers has changed, although nobody asks: for monitoring.
+    pub fn look(&self) {
+        if let Some(guard) = &self.guard {
+            guard.readers.look();
+        }
     }
 
     /// Puts the gate before the methods that `routes` has so far; those that are added later are not behind it, so

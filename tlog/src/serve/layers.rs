@@ -67,7 +67,7 @@ impl Peer {
     }
 }
 
-/// What is put around a router.
+/// What is to be put around routers.
 pub(super) struct Around {
     pub(super) limits: Limits,
     pub(super) rates: Effective,
@@ -78,8 +78,8 @@ pub(super) struct Around {
     pub(super) stop: CancellationToken,
 }
 
-/// What the layers need to know.
-struct Chassis {
+/// What the layers need to know, the same for all routes that one listener ever has.
+pub(super) struct Chassis {
     limits: Limits,
     addresses: Addresses,
     /// Accepted hosts; `None` accepts any.
@@ -123,18 +123,6 @@ enum Place {
     Probe,
     Read(#[expect(dead_code, reason = "held, not read")] Reading),
     Write(#[expect(dead_code, reason = "held, not read")] Writing),
-}
-
-impl Around {
-    /// Puts all layers around each of `routes`, which share all limits. Called on the runtime that will serve them.
-    pub(super) fn layer(self, routes: Routes) -> Routes {
-        let chassis = Arc::new(Chassis::new(self));
-        // axum's own limit is half of ours, and answers in text.
-        let around = |router: Router| {
-            router.layer((from_fn_with_state(Arc::clone(&chassis), answer), DefaultBodyLimit::disable()))
-        };
-        routes.map(around)
-    }
 }
 
 /// Gives the request an id, and one access log line and one sample whatever becomes of it.
@@ -215,10 +203,11 @@ fn without_body(mut answer: Response) -> Response {
 }
 
 impl Chassis {
-    fn new(Around { limits, rates, hosts, occupancy, stop }: Around) -> Self {
+    /// Called on the runtime that will serve the routes.
+    pub(super) fn new(Around { limits, rates, hosts, occupancy, stop }: Around) -> Arc<Self> {
         let runtime = tokio::runtime::Handle::try_current();
         let large = (cores() / 2).max(1);
-        Self {
+        Arc::new(Self {
             addresses: Addresses::new(&rates),
             hosts,
             shares: occupancy.0,
@@ -228,7 +217,16 @@ impl Chassis {
             meters: Arc::new(Meters::new()),
             limits,
             stop,
-        }
+        })
+    }
+
+    /// Puts all layers around each of `routes`.
+    pub(super) fn around(self: &Arc<Self>, routes: Routes) -> Routes {
+        // axum's own limit is half of ours, and answers in text.
+        let around = |router: Router| {
+            router.layer((from_fn_with_state(Arc::clone(self), answer), DefaultBodyLimit::disable()))
+        };
+        routes.map(around)
     }
 
     /// What is decided before any of a request's body is read.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -37,14 +38,14 @@ pub(super) use self::usage::Usage;
 use super::access::ClientCertificate;
 use super::forwarded::Forwarding;
 use super::health;
-use super::layers::{Around, Peer};
+use super::layers::{Around, Chassis, Peer};
 use super::metrics::Counters;
 use super::rate::{self, Effective};
 use super::routes::Routes;
 use super::settings::{Limits, ListenSettings, SettingsError};
 use super::shares::{Connection, Occupancy};
 use super::target::{self, Hosts};
-use super::tls::{Identity, TlsError};
+use super::tls::{Tls, TlsError};
 
 /// Largest request head. An OIDC token in `Authorization` is 2 to 8 KiB.
 const MAX_HEAD: usize = 64 * 1024;
@@ -72,7 +73,7 @@ pub enum ListenError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", hint(*.address, .source))]
     Bind {
         /// Where.
         address: SocketAddr,
@@ -81,14 +82,29 @@ pub enum ListenError {
     },
 }
 
+/// What to do about an address that cannot be bound.
+fn hint(address: SocketAddr, error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; ports below 1024 are for root and for processes with CAP_NET_BIND_SERVICE: give it to the unit \
+             (`AmbientCapabilities=CAP_NET_BIND_SERVICE`, as in deploy/systemd), or lower \
+             `net.ipv4.ip_unprivileged_port_start` with sysctl"
+        }
+        std::io::ErrorKind::AddrInUse => "; another process listens there: `ss -ltnp` shows which",
+        std::io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have the address: `ip addr` shows those it has"
+        }
+        _ => "",
+    }
+}
+
 /// Bound sockets that do not answer yet: one for each address of the settings, with the same limits together.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<TcpListener>,
     address: SocketAddr,
     addresses: Vec<SocketAddr>,
-    tls: Option<Arc<Identity>>,
-    config: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     proxy: Option<Arc<Forwarding>>,
     hosts: Option<Hosts>,
     limits: Limits,
@@ -102,8 +118,7 @@ impl Listener {
     pub async fn bind(settings: &ListenSettings, limits: &Limits) -> Result<Self, ListenError> {
         settings.check()?;
         limits.check()?;
-        let tls = settings.tls.as_ref().map(Identity::load).transpose()?;
-        let config = tls.as_ref().map(Identity::server_config).transpose()?;
+        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
         for address in settings.addresses() {
             let failed = |source| ListenError::Bind { address, source };
@@ -120,7 +135,6 @@ impl Listener {
             address: addresses.first().copied().unwrap_or(settings.address),
             addresses,
             tls,
-            config,
             proxy,
             hosts,
             limits: limits.clone(),
@@ -152,6 +166,11 @@ impl Listener {
         self.addresses.iter().map(move |address| format!("{scheme}://{address}"))
     }
 
+    /// Its TLS identity.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
+    }
+
     /// Answers requests by `routes` until `shutdown`, then finishes what was begun, for at most the grace.
     ///
     /// Every router should have a fallback; [`super::reply::not_found`] is the usual one.
@@ -160,45 +179,86 @@ impl Listener {
         routes: impl Into<Routes>,
         shutdown: CancellationToken,
     ) -> Result<(), ListenError> {
-        // Also cancelled when this future is dropped or the grace has passed.
+        self.with_routes(routes, &shutdown).run().await;
+        Ok(())
+    }
+
+    /// The same in two steps, for those who replace the routes meanwhile. Called on the runtime that will serve them.
+    pub fn with_routes(self, routes: impl Into<Routes>, shutdown: &CancellationToken) -> Serving {
         let stop = shutdown.child_token();
-        let around = Around {
+        let chassis = Chassis::new(Around {
             limits: self.limits.clone(),
             rates: self.rates,
             hosts: self.hosts,
             occupancy: self.occupancy.clone(),
             stop: stop.clone(),
-        };
-        let server = Arc::new(Server {
-            routes: around.layer(routes.into()),
+        });
+        let routes = Arc::new(ArcSwap::from_pointee(chassis.around(routes.into())));
+        let changer = Changer { routes: Arc::clone(&routes), chassis };
+        let server = Server {
+            routes,
             builder: connection_builder(&self.limits),
-            acceptor: self.config.map(TlsAcceptor::from),
+            tls: self.tls,
             proxy: self.proxy,
             limits: self.limits,
             occupancy: self.occupancy,
             ended: Counters::new("chancery_http_connections_ended_total", "reason", &ENDED),
             shutdown: stop,
-        });
+        };
+        Serving { sockets: self.sockets, server: Arc::new(server), changer }
+    }
+}
+
+/// A listener with its routes, ready to answer.
+pub struct Serving {
+    sockets: Vec<TcpListener>,
+    server: Arc<Server>,
+    changer: Changer,
+}
+
+impl Serving {
+    /// What replaces its routes.
+    pub fn changer(&self) -> Changer {
+        self.changer.clone()
+    }
+
+    /// Answers until the shutdown, then finishes what was begun, for at most the grace.
+    pub async fn run(self) {
+        let Self { sockets, server, changer: _ } = self;
         let mut tasks = JoinSet::new();
-        if let Some(identity) = self.tls {
-            tasks.spawn(identity.follow(server.shutdown.clone()));
+        if let Some(tls) = &server.tls {
+            tasks.spawn(Arc::clone(tls).follow(server.shutdown.clone()));
         }
-        accept(&self.sockets, &server, &mut tasks).await;
-        drop(self.sockets);
+        accept(&sockets, &server, &mut tasks).await;
+        drop(sockets);
         let grace = server.limits.shutdown_grace;
         if tokio::time::timeout(grace, join_all(&mut tasks)).await.is_err() {
             tracing::warn!(connections = tasks.len(), "closing connections that outlived the shutdown grace");
         }
         tasks.shutdown().await;
-        Ok(())
+    }
+}
+
+/// Replaces the routes of a listener while it answers.
+#[derive(Clone)]
+pub struct Changer {
+    routes: Arc<ArcSwap<Routes>>,
+    chassis: Arc<Chassis>,
+}
+
+impl Changer {
+    /// Answers requests that come from now on by `routes`. Those in flight go on with the old ones; limits, rates and
+    /// counts of both are the same.
+    pub fn replace(&self, routes: impl Into<Routes>) {
+        self.routes.store(Arc::new(self.chassis.around(routes.into())));
     }
 }
 
 /// What all connections share.
 struct Server {
-    routes: Routes,
+    routes: Arc<ArcSwap<Routes>>,
     builder: auto::Builder<TokioExecutor>,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     proxy: Option<Arc<Forwarding>>,
     limits: Limits,
     occupancy: Occupancy,
@@ -294,16 +354,21 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let usage = Usage::of(share);
-        let Some(acceptor) = &self.acceptor else {
+        let Some(tls) = &self.tls else {
             return self.exchange(stream, self.builder.clone(), peer, None, usage).await;
         };
+        let identity = tls.current();
+        let acceptor = TlsAcceptor::from(identity.config());
         let deadline = usage.first_head(&self.limits);
         match tokio::time::timeout_at(deadline, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let http2 = session.alpn_protocol() == Some(b"h2");
                 let shown = session.peer_certificates().and_then(<[_]>::first);
-                let certificate = shown.map(|der| ClientCertificate::new(der));
+                let certificate = shown.map(|der| Shown {
+                    certificate: ClientCertificate::new(der),
+                    retired: identity.retired().clone(),
+                });
                 let builder = self.builder.clone();
                 let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
                 self.exchange(stream, builder, peer, certificate, usage).await;
@@ -322,17 +387,17 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         builder: auto::Builder<TokioExecutor>,
         socket: SocketAddr,
-        certificate: Option<ClientCertificate>,
+        shown: Option<Shown>,
         usage: Arc<Usage>,
     ) {
         let peer = Peer { socket, proxy: self.proxy.clone(), usage: Some(Arc::clone(&usage)) };
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             target::normalise(&mut request);
             request.extensions_mut().insert(peer.clone());
-            if let Some(certificate) = &certificate {
-                request.extensions_mut().insert(certificate.clone());
+            if let Some(shown) = &shown {
+                request.extensions_mut().insert(shown.certificate.clone());
             }
-            answer(self.routes.choose(&request).clone(), request, Arc::clone(&usage))
+            answer(self.routes.load().choose(&request).clone(), request, Arc::clone(&usage))
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
@@ -343,6 +408,7 @@ impl Server {
                 return;
             }
             () = self.shutdown.cancelled() => {}
+            () = retired(shown.as_ref()) => {}
             expired = usage.expire(&self.limits) => {
                 tracing::debug!(peer = %socket, ?expired, "closing connection");
                 self.ended.increment(expired.reason());
@@ -376,6 +442,21 @@ impl Server {
             }
         };
         let _ = tokio::time::timeout(last, looks).await;
+    }
+}
+
+/// A client certificate that the handshake has verified.
+struct Shown {
+    certificate: ClientCertificate,
+    /// Cancelled once other authorities decide about it.
+    retired: CancellationToken,
+}
+
+/// Waits until other authorities decide about what the client has shown.
+async fn retired(shown: Option<&Shown>) {
+    match shown {
+        Some(shown) => shown.retired.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,7 @@ use metrics::{Counter, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{block, logging};
+use super::{block, followed, logging};
 
 /// Upper bounds of the latency of requests in seconds: from one fsync of a good disk to the request timeout.
 pub const LATENCY_BUCKETS: &[f64] =
@@ -61,6 +61,11 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter(logging::LOST, "Log lines that could not be written, by kind"),
     Metric::counter("chancery_rate_limited_total", "Requests answered 429, by the limit that was reached"),
+    Metric::gauge(
+        followed::CURRENT,
+        "1 while what a file holds that is read again when it changes is in use, 0 while it cannot be used",
+    ),
+    Metric::counter(followed::FAILURES, "Attempts to read such a file again that failed"),
     Metric::counter("chancery_access_admitted_total", "Requests let into the sealed zone"),
     Metric::counter(
         "chancery_access_refusals_total",
@@ -170,6 +175,9 @@ pub fn install(tables: &[&[Metric]]) -> Result<Metrics, MetricsError> {
     Ok(Metrics(handle))
 }
 
+/// Path of the metrics.
+pub const PATH: &str = "/metrics";
+
 /// `GET /metrics` in Prometheus' text format. `sample` is called before each answer and may block.
 pub fn router(metrics: Metrics, sample: impl Fn() + Send + Sync + 'static) -> Router {
     let scraper = Arc::new(Scraper { metrics, sample: Mutex::new(sample) });
@@ -181,7 +189,7 @@ pub fn router(metrics: Metrics, sample: impl Fn() + Send + Sync + 'static) -> Ro
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
         }
     };
-    Router::new().route("/metrics", get(render))
+    Router::new().route(PATH, get(render))
 }
 
 struct Scraper<S> {

@@ -93,6 +93,9 @@ pub struct TlsFiles {
     /// to connect; one that is shown must be valid. Set by whoever knows what it is for, not in the file's table.
     #[serde(skip)]
     pub client_ca: Option<PathBuf>,
+    /// Host names and addresses by which clients come, for which the certificate should be valid. Set in the same way.
+    #[serde(skip)]
+    pub names: Vec<String>,
 }
 
 /// Bounds of everything that a client can make large, many or slow: the `[limits]` table. Times are in seconds.

@@ -45,7 +45,7 @@ fn fulcio(audience: &str) -> IssuerConfig {
 
 fn readers(rules: Vec<ReaderRule>, signing: Option<&IssuerConfig>) -> anyhow::Result<OidcReaders> {
     let access = OidcAccess { audience: "https://log.example.com".to_owned(), readers: rules };
-    OidcReaders::new(&access, signing, false, Arc::new(SystemClock))
+    OidcReaders::new(&access, signing, false, None, Arc::new(SystemClock))
 }
 
 fn token(claims: Value) -> VerifiedToken {

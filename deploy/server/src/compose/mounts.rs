@@ -1,6 +1,9 @@
 //! The routes of all logs. Logs of dialect Rekor v1 share one API, those of Rekor v2 share paths under several hosts.
 
+use std::sync::Arc;
+
 use axum::Router;
+use chancery_tlog::clock::Clock;
 use chancery_tlog::serve::access::Gate;
 use chancery_tlog::server::admission::Admission;
 use chancery_tlog::server::ct::CtLog;
@@ -9,15 +12,50 @@ use chancery_tlog::server::rekor_v1::{self, RekorV1, Shard};
 use chancery_tlog::server::rekor_v2::{self, RekorV2};
 use chancery_tlog::server::tiles;
 
-use super::Shared;
+use super::site::Shared;
 use crate::config::BaseUrl;
-use crate::roles::{LogRole, Speaks, signer};
+use crate::roles::{CaRole, Instance, LogRole, Speaks, signer};
+
+/// An open log, with what its dialect keeps in memory.
+#[derive(Clone)]
+pub(crate) struct Face {
+    /// Its place among the logs of the instance.
+    pub(super) at: usize,
+    pub(super) log: Log,
+    ct: Option<CtLog>,
+    is_active: bool,
+}
+
+impl Face {
+    /// Of the log `at` this place, which is open.
+    pub(super) fn of(
+        at: usize,
+        role: &LogRole,
+        log: Log,
+        instance: &Instance,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let ct = match &role.speaks {
+            Speaks::Ct { key, roots, .. } => {
+                let own = instance.ca.iter().flat_map(CaRole::chains).filter_map(|chain| chain.last());
+                let roots = own.chain(roots).cloned().collect();
+                Some(CtLog::new(log.clone(), roots, signer(key)?.clone(), clock.clone())?)
+            }
+            Speaks::RekorV1 { .. } | Speaks::RekorV2 => None,
+        };
+        Ok(Self { at, log, ct, is_active: role.config.is_active() })
+    }
+
+    /// The log that the CA may write to, if it is this one.
+    pub(super) fn issuance_log(&self) -> Option<CtLog> {
+        self.ct.clone().filter(|_| self.is_active)
+    }
+}
 
 /// What has been mounted so far. Logs come in the order of their configuration, which is that of their time.
 #[derive(Default)]
 pub(super) struct Mounts {
     router: Router,
-    issuance_log: Option<CtLog>,
     shards: Vec<Shard>,
     /// Entries in the Rekor v1 logs so far.
     next_index: u64,
@@ -37,21 +75,16 @@ impl Mounts {
     pub(super) fn add(
         &mut self,
         role: &LogRole,
-        log: Log,
+        face: &Face,
         shared: &Shared,
         instance: &BaseUrl,
     ) -> anyhow::Result<()> {
-        let face = tiles::router(log.clone(), &shared.gate);
+        let (log, tiles) = (face.log.clone(), tiles::router(face.log.clone(), &shared.gate));
         let router = std::mem::take(&mut self.router);
         self.router = match &role.speaks {
-            Speaks::Ct { prefix, key, roots } => {
-                let roots =
-                    shared.own_chains.iter().filter_map(|chain| chain.last()).chain(roots).cloned().collect();
-                let ct = CtLog::new(log, roots, signer(key)?.clone(), shared.clock.clone())?;
-                if role.config.is_active() {
-                    self.issuance_log = Some(ct.clone());
-                }
-                router.nest(prefix, face.merge(ct.router(&shared.gate)))
+            Speaks::Ct { prefix, .. } => {
+                let ct = face.ct.clone().map(|ct| ct.router(&shared.gate)).unwrap_or_default();
+                router.nest(prefix, tiles.merge(ct))
             }
             Speaks::RekorV1 { prefix, key, hostname, tree_id } => {
                 self.shards.push(Shard {
@@ -64,7 +97,7 @@ impl Mounts {
                 self.next_index += size(role);
                 // The last one's: it is the one that takes entries, if any does.
                 self.admission = Some(shared.admission(role));
-                router.nest(prefix, face)
+                router.nest(prefix, tiles)
             }
             Speaks::RekorV2 => {
                 let rekor = RekorV2::new(log, role.checkpoint_key())?.admitting(shared.admission(role));
@@ -83,7 +116,7 @@ impl Mounts {
             let gate = gate.clone();
             router = router.merge(rekor_v1::router(RekorV1 { current, past: self.shards, admission, gate }));
         }
-        Mounted { router, by_host: self.hosts, issuance_log: self.issuance_log }
+        Mounted { router, by_host: self.hosts }
     }
 }
 
@@ -93,8 +126,6 @@ pub(super) struct Mounted {
     pub(super) router: Router,
     /// Those of each log of Rekor v2, with its host, oldest first.
     pub(super) by_host: Vec<(String, Router)>,
-    /// The log that the CA may write to.
-    pub(super) issuance_log: Option<CtLog>,
 }
 
 /// Entries of a log that has ended. One that has not is the last, and nothing is counted after it.

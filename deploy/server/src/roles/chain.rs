@@ -39,7 +39,7 @@ pub(crate) fn refuse_key_in_service(chain: &[Certificate], in_service: &[Certifi
 }
 
 /// The chains, loaded.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct OtherChains {
     next: Option<(Vec<Certificate>, Timestamp)>,
     past: Vec<(PastChain, Vec<Certificate>)>,

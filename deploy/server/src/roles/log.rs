@@ -27,6 +27,7 @@ pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const ANSWERS: &str = "answers";
 
 /// A log that can sign.
+#[derive(Clone)]
 pub(crate) struct LogRole {
     /// What the operator said.
     pub(crate) config: LogConfig,
@@ -51,6 +52,7 @@ pub(crate) struct OpenLog {
 }
 
 /// A dialect with its keys and files in memory.
+#[derive(Clone)]
 pub(crate) enum Speaks {
     /// RFC 6962.
     Ct {
@@ -77,6 +79,7 @@ pub(crate) enum Speaks {
 }
 
 /// A key of a log, or what is left of it.
+#[derive(Clone)]
 pub(crate) enum LogKey {
     /// It can sign.
     Private(Arc<dyn Signer>),

@@ -10,11 +10,13 @@ use crate::config::{CaConfig, PastRemoteLog};
 use crate::trust::LogIdentity;
 
 /// The logs, with their keys.
+#[derive(Clone)]
 pub(super) struct RemoteLogs {
     now: Option<Log>,
     past: Vec<(PastRemoteLog, Log)>,
 }
 
+#[derive(Clone)]
 struct Log {
     url: String,
     key: PublicKey,
@@ -49,8 +51,9 @@ impl RemoteLogs {
     }
 
     /// A client of the one that the CA writes to.
-    pub(super) fn client(self) -> anyhow::Result<Option<RemoteLog>> {
-        Ok(self.now.map(|Log { url, key, .. }| RemoteLog::new(&url, key)).transpose()?)
+    pub(super) fn client(&self) -> anyhow::Result<Option<RemoteLog>> {
+        let now = self.now.as_ref();
+        Ok(now.map(|Log { url, key, .. }| RemoteLog::new(url, key.clone())).transpose()?)
     }
 }
 

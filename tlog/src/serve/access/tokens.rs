@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::Instant;
 
+use super::super::followed::{Followed, Version};
 use super::{Credentials, Denied, Reader, Readers};
 use crate::merkle::Hash;
 
@@ -86,12 +87,13 @@ pub fn new_token(name: &str) -> Result<(String, String), TokenFileError> {
 pub struct TokenReaders {
     path: PathBuf,
     state: Mutex<State>,
+    followed: Followed,
 }
 
 #[derive(Debug)]
 struct State {
     readers: Vec<(Reader, Hash)>,
-    version: Option<(SystemTime, u64)>,
+    version: Option<Version>,
     looked: Instant,
 }
 
@@ -99,15 +101,22 @@ impl TokenReaders {
     /// Reads the file.
     pub fn load(path: &Path) -> Result<Self, TokenFileError> {
         // Older than what is read, never newer: a change in between is seen at the next look.
-        let version = version(path);
+        let version = Version::of(path);
         let readers = read(path)?;
-        let state = State { readers, version, looked: Instant::now() };
-        Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
+        let state = Mutex::new(State { readers, version, looked: Instant::now() });
+        Ok(Self { path: path.to_owned(), state, followed: Followed::new("readers") })
     }
 
     /// How many readers there are.
     pub fn count(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).readers.len()
+    }
+
+    /// Whether the same tokens of the same readers are listed.
+    pub fn lists_same_as(&self, other: &Self) -> bool {
+        let listed =
+            |readers: &Self| readers.state.lock().unwrap_or_else(PoisonError::into_inner).readers.clone();
+        listed(self) == listed(other)
     }
 
     /// Whether there is a reader of this name.
@@ -134,17 +143,22 @@ impl TokenReaders {
             return;
         }
         state.looked = Instant::now();
-        let version = version(&self.path);
+        let version = Version::of(&self.path);
         if version == state.version {
-            return;
+            return self.followed.is_current();
         }
         match read(&self.path) {
             Ok(readers) => {
                 tracing::info!(file = %self.path.display(), readers = readers.len(), "reader tokens reloaded");
                 state.readers = readers;
                 state.version = version;
+                self.followed.is_current();
             }
-            Err(error) => tracing::error!(%error, "reader tokens not reloaded, the old ones stay in use"),
+            Err(error) => {
+                if self.followed.failed(error.to_string()) {
+                    tracing::error!(%error, "reader tokens not reloaded, the old ones stay in use");
+                }
+            }
         }
     }
 }
@@ -156,6 +170,10 @@ impl Readers for TokenReaders {
         self.find(token).ok_or(Denied::Invalid)
     }
 
+    fn look(&self) {
+        self.follow(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn challenges(&self) -> &'static [&'static str] {
         &["Bearer realm=\"entries\"", "Basic realm=\"entries\", charset=\"UTF-8\""]
     }
@@ -163,11 +181,6 @@ impl Readers for TokenReaders {
     fn advice(&self) -> &'static str {
         "send a reader token as `Authorization: Bearer …`, or as the password of `Authorization: Basic`"
     }
-}
-
-fn version(path: &Path) -> Option<(SystemTime, u64)> {
-    let data = std::fs::metadata(path).ok()?;
-    Some((data.modified().ok()?, data.len()))
 }
 
 fn read(path: &Path) -> Result<Vec<(Reader, Hash)>, TokenFileError> {

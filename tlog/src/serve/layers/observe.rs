@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::super::access::Reader;
 use super::super::line::Refused;
-use super::super::metrics::Counters;
+use super::super::metrics::{self as exposition, Counters};
 use super::super::rate::Kind;
 use super::super::shares;
 use super::{Peer, RequestId};
@@ -168,8 +168,10 @@ impl Drop for Access {
         }
         // Without the query: it may hold an e-mail address.
         let path = self.uri.path();
-        if self.kind == Kind::Probe && matches!(status, 200 | 429 | 503) {
-            // Every few seconds. Readiness logs its changes, and a metric counts refusals.
+        let is_scrape = status == 200 && path == exposition::PATH;
+        if is_scrape || (self.kind == Kind::Probe && matches!(status, 200 | 429 | 503)) {
+            // Every few seconds. Readiness logs its changes, and a metric counts refusals. Elsewhere than on its own listener
+            // the path of the metrics is answered 404.
             return;
         }
         tracing::info!(

@@ -17,6 +17,12 @@ use super::*;
 mod given_up;
 mod unread;
 
+impl Around {
+    fn layer(self, routes: Routes) -> Routes {
+        Chassis::new(self).around(routes)
+    }
+}
+
 fn around(router: Router, limits: &Limits) -> Router {
     limited(router, limits, Effective::default())
 }

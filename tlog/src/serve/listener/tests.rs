@@ -1,6 +1,5 @@
 //! The chassis over real sockets: what a client can do to it, and what it answers.
 
-use std::path::Path;
 use std::time::Instant;
 
 use axum::routing::{get, post};
@@ -13,6 +12,7 @@ use super::super::settings::TlsFiles;
 use super::*;
 
 mod idle;
+mod tls;
 
 /// Short enough for tests, long enough for a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
@@ -288,95 +288,51 @@ async fn http2_works_without_tls() {
     running.stop().await;
 }
 
-/// Writes a new self-signed pair for `localhost` and returns its certificate.
-fn write_pair(folder: &Path) -> (TlsFiles, Vec<u8>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
-    let files = TlsFiles { certificate, key, client_ca: None };
-    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-    (files, made.cert.der().to_vec())
-}
-
-/// Does a handshake; returns the stream, and says which certificate and protocol the server chose.
-async fn handshake(
-    running: &Running,
-    trusted: &[u8],
-    alpn: &[&[u8]],
-) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(trusted.to_vec().into()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, running.connect().await).await
-}
-
 #[tokio::test]
-async fn tls_speaks_both_protocols_by_alpn() {
-    let folder = tempfile::tempdir().unwrap();
-    let (files, certificate) = write_pair(folder.path());
-    let running = Running::start(hello(), Limits::default(), Some(files)).await;
-    for alpn in [&[b"http/1.1".as_slice()][..], &[]] {
-        let mut stream = handshake(&running, &certificate, alpn).await.unwrap();
-        assert!(exchange(&mut stream, GET).await.ends_with("hello"));
-    }
-    let stream = handshake(&running, &certificate, &[b"h2"]).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let request = Request::get("https://localhost/").body(Empty::<bytes::Bytes>::new()).unwrap();
-    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
-    drop(sender);
-    connection.await.unwrap().unwrap();
-    running.stop().await;
+async fn routes_are_replaced_while_requests_are_in_flight() {
+    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (enter, left) = (Arc::clone(&entered), Arc::clone(&leave));
+    let old = Router::new().route(
+        "/",
+        get(async move || {
+            enter.notify_one();
+            left.notified().await;
+            "old"
+        }),
+    );
+    let settings = ListenSettings::new("127.0.0.1:0".parse().unwrap(), None);
+    let listener = Listener::bind(&settings, &Limits::default()).await.unwrap();
+    let (address, shutdown) = (listener.local_addr(), CancellationToken::new());
+    let serving = listener.with_routes(old, &shutdown);
+    let changer = serving.changer();
+    let server = tokio::spawn(serving.run());
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let get_it = "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+    first.write_all(get_it.as_bytes()).await.unwrap();
+    entered.notified().await;
+    changer.replace(Router::new().route("/", get(async || "new")));
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut second, get_it).await.ends_with("new"));
+    leave.notify_one();
+    assert!(read_all(&mut first).await.ends_with("old"));
+    shutdown.cancel();
+    server.await.unwrap();
 }
 
-#[tokio::test]
-async fn a_changed_certificate_is_taken_over_while_serving() {
-    let folder = tempfile::tempdir().unwrap();
-    let (files, _) = write_pair(folder.path());
-    let running = Running::start(hello(), Limits::default(), Some(files)).await;
-    let (_, renewed) = write_pair(folder.path());
-    let taken_over = async {
-        while handshake(&running, &renewed, &[]).await.is_err() {
-            tokio::time::sleep(SHORT / 3).await;
-        }
+#[test]
+fn a_port_that_may_not_be_bound_is_explained() {
+    let refused = |port: u16| {
+        let source = std::io::ErrorKind::PermissionDenied.into();
+        ListenError::Bind { address: SocketAddr::from(([0, 0, 0, 0], port)), source }.to_string()
     };
-    tokio::time::timeout(LONG, taken_over).await.expect("the new certificate is not served");
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn a_broken_certificate_leaves_the_old_one_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let (files, certificate) = write_pair(folder.path());
-    let identity = Identity::load(&files).unwrap();
-    let settings = ListenSettings::new("127.0.0.1:0".parse().unwrap(), Some(files.clone()));
-    std::fs::write(&files.certificate, "not a certificate").unwrap();
-    identity.reload();
-    assert!(matches!(
-        Listener::bind(&settings, &Limits::default()).await,
-        Err(ListenError::Tls(TlsError::Pem { .. }))
-    ));
-    // A key that belongs to another certificate.
-    let other = tempfile::tempdir().unwrap();
-    let (others, _) = write_pair(other.path());
-    std::fs::copy(&others.certificate, &files.certificate).unwrap();
-    identity.reload();
-    assert_eq!(identity.end_entity(), certificate);
+    assert!(refused(443).contains("CAP_NET_BIND_SERVICE"), "{}", refused(443));
+    assert!(!refused(8443).contains("CAP_NET_BIND_SERVICE"), "{}", refused(8443));
 }
 
 #[tokio::test]
 async fn a_silent_client_does_not_hold_a_handshake_open() {
     let folder = tempfile::tempdir().unwrap();
-    let (files, _) = write_pair(folder.path());
+    let (files, _) = tls::write_pair(folder.path());
     let limits = Limits { header_timeout: SHORT, ..Limits::default() };
     let running = Running::start(hello(), limits, Some(files)).await;
     assert_eq!(read_all(&mut running.connect().await).await, "");

@@ -1,5 +1,6 @@
 //! Connections over TLS that say nothing after their handshake.
 
+use super::tls::{handshake, write_pair};
 use super::*;
 
 async fn over_tls(limits: Limits, request: &str) -> String {
