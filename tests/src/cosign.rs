@@ -1,7 +1,7 @@
 //! Unmodified cosign, 2.5 and 3.1, pointed at an instance as an operator would point it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -53,6 +53,13 @@ impl Cosign {
             signing: words(&["--yes", "--signing-config", &config, "--trusted-root", &root]),
             verifying: words(&["--trusted-root", &root]),
         })
+    }
+
+    /// The same, where the authority in this file issued the TLS certificate of the instance.
+    #[must_use]
+    pub fn trusting(mut self, authority: &Path) -> Self {
+        self.environment.push(("SSL_CERT_FILE", authority.to_owned()));
+        self
     }
 
     /// A command that signs (`sign`, `sign-blob`, `attest`, `attest-blob`) with `token`, keyless.

@@ -40,16 +40,22 @@ impl Instance {
 
     /// Starts both, the server with TLS by an authority that nobody knows; the authority's file.
     pub async fn start_with_tls() -> Result<(Self, PathBuf)> {
+        let mut instance = Self::stopped_at_https("open").await?;
+        let authority = instance.server.with_tls()?;
+        instance.server.start().await?;
+        Ok((instance, authority))
+    }
+
+    /// The server at an `https://` address, initialised but not running, with entries for these readers.
+    pub async fn stopped_at_https(entries: &str) -> Result<Self> {
         let scratch = TempDir::new()?;
         let issuer = DevIssuer::start(scratch.path()).await?;
         let issuers = scratch.path().join("issuers.yaml");
         std::fs::write(&issuers, issuers_yaml(&[issuer.url()]))?;
         let issuers = issuers.display().to_string();
-        let arguments = ["--issuers", &issuers, "--entries", "open"];
-        let mut server = Server::made_by_init(scratch.path(), "server", "https", &arguments)?;
-        let authority = server.with_tls()?;
-        server.start().await?;
-        Ok((Self { issuer, server, scratch }, authority))
+        let arguments = ["--issuers", &issuers, "--entries", entries];
+        let server = Server::made_by_init(scratch.path(), "server", "https", &arguments)?;
+        Ok(Self { issuer, server, scratch })
     }
 
     /// The server initialised but not running.

@@ -13,7 +13,7 @@ pub fn folder() -> Result<PathBuf> {
 
 /// An installed program by its name in `bin`: `cosign2`, `cosign3`, `rekor-cli`, `sigstore-go-signing`,
 /// `sigstore-go-verification`, `sigstore-python`, `sigstore-js`, `gitsign`, `witness`, `crane`, `docker-registry`,
-/// `prometheus`, `promtool`, and the `node` that the npm packages run on.
+/// `prometheus`, `promtool`, `nginx`, `haproxy`, and the `node` that the npm packages run on.
 pub fn program(name: &str) -> Result<PathBuf> {
     let program = folder()?.join("bin").join(name);
     ensure!(program.exists(), "{name} is not installed: run tests/peers");

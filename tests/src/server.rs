@@ -81,6 +81,20 @@ impl Server {
         Ok(authority)
     }
 
+    /// From now on a proxy serves its address, with `tls.crt` and `tls.key` of its folder, which an authority that nobody knows has
+    /// issued; it listens elsewhere itself, without TLS. Where, and the authority's file.
+    pub fn behind_proxy(&mut self) -> Result<(String, PathBuf)> {
+        let authority = crate::tls::certify_loopback(&self.folder)?;
+        let listener = format!("127.0.0.1:{}", program::free_port()?);
+        let own = self.url.trim_start_matches("https://");
+        self.configure(&[
+            (&format!("address = \"{own}\""), &format!("address = \"{listener}\"")),
+            ("# behind_proxy = false", "behind_proxy = true"),
+        ])?;
+        self.authority = Some(authority.clone());
+        Ok((listener, authority))
+    }
+
     /// `chancery-server ARGS…`, for tests that look at its exit code and words.
     pub fn command(arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program::own("chancery-server")?);

@@ -23,6 +23,7 @@ pub struct Witness {
     url: String,
     ca: PathBuf,
     tsa: PathBuf,
+    authority: Option<PathBuf>,
 }
 
 impl Witness {
@@ -34,7 +35,15 @@ impl Witness {
             url: instance.server.url().to_owned(),
             ca: instance.server.trust("ca-chain.pem"),
             tsa: instance.server.trust("tsa-chain.pem"),
+            authority: None,
         })
+    }
+
+    /// The same, where the authority in this file issued the TLS certificate of the instance.
+    #[must_use]
+    pub fn trusting(mut self, authority: &Path) -> Self {
+        self.authority = Some(authority.to_owned());
+        self
     }
 
     /// Attests a step that copies `artifact` into the working directory.
@@ -97,6 +106,7 @@ impl Witness {
         let mut command = Command::new(&self.program);
         program::isolate(&mut command, &self.home);
         command.current_dir(&self.home).arg(verb);
+        command.envs(self.authority.iter().map(|file| ("SSL_CERT_FILE", file)));
         command
     }
 }
