@@ -68,7 +68,8 @@ impl Instance {
         Self::stopped_as(rekor, &[]).await
     }
 
-    async fn stopped_as(rekor: Rekor, more: &[&str]) -> Result<Self> {
+    /// The server initialised with these attestation logs and more arguments of `init`, but not running.
+    pub async fn stopped_as(rekor: Rekor, more: &[&str]) -> Result<Self> {
         let scratch = TempDir::new()?;
         let issuer = DevIssuer::start(scratch.path()).await?;
         let issuers = issuers_yaml(&[issuer.url()]);

@@ -10,7 +10,7 @@ const FOR_TESTS: &str = "CHANCERY_TEST_";
 
 /// Tables and keys of the server's configuration that variables may set. What follows in a variable's name after a table and
 /// two underscores is a key in it, which the server checks.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 13] = [
     "url",
     "passphrase",
     "group_readable_keys",
@@ -23,6 +23,7 @@ pub const TABLES: [&str; 12] = [
     "tuf",
     "memory",
     "imported",
+    "merged",
 ];
 
 /// Variables without the prefix that are no keys of the configuration: of the log, the client, the build, the sample

@@ -21,7 +21,7 @@ use crate::init::{ROOT_KEY, TSA_ROOT_KEY, write};
 use crate::logs::edit::Edited;
 use crate::logs::{Standing, Time, following_second};
 use crate::output;
-use crate::roles::{Instance, OtherChains, refuse_key_in_service};
+use crate::roles::{Instance, OtherChains, hosts, refuse_key_in_service};
 
 pub(crate) use self::make::{SignCsrArguments, sign_csr};
 
@@ -346,6 +346,64 @@ pub(crate) fn import(arguments: &ImportTrustArguments) -> anyhow::Result<()> {
     ));
     next_steps(dir, None);
     Ok(())
+}
+
+/// The trust files of another host.
+#[derive(Args, Debug)]
+pub(crate) struct MergeTrustArguments {
+    /// Folder of the instance; its server must not run
+    dir: PathBuf,
+    /// Trust files of the other host: a file `client_trust_config.json`, or the folder that holds it
+    file: PathBuf,
+    /// Name for the other host; the files that were merged under it before are replaced
+    #[arg(long, value_name = "NAME")]
+    name: String,
+}
+
+/// Publishes what another host publishes, together with what is there.
+pub(crate) fn merge(arguments: &MergeTrustArguments) -> anyhow::Result<()> {
+    let (dir, name) = (&arguments.dir, &arguments.name);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let standing = Standing::open(dir, &clock)?;
+    let merged = hosts::read(&arguments.file, name)?;
+    let numbered = (2_u32..).map(|number| format!("{CHAINS}/merged.{name}.{number}.json"));
+    let mut files = std::iter::once(format!("{CHAINS}/merged.{name}.json")).chain(numbered);
+    let file = files.find(|file| !dir.join(file).exists()).context("a free name")?;
+    let mut edited = Edited::parse(&standing.text)?;
+    edited.merge(name, &file)?;
+    let text = edited.text();
+    Config::with_text(dir, &text)?;
+    write_new(&dir.join(&file), &merged.config.to_json())?;
+    let checked = merged_instance(dir, &text, clock);
+    let instance = match checked {
+        Ok(instance) => instance,
+        Err(error) => {
+            let _ = std::fs::remove_file(dir.join(&file));
+            return Err(error);
+        }
+    };
+    standing.commit(&text, &instance)?;
+    let old = standing.config.merged.iter().find(|merged| merged.name == *name);
+    if let Some(old) = old.map(|old| &old.client_trust_config).filter(|old| old.starts_with(dir)) {
+        let _ = std::fs::remove_file(old);
+    }
+    output::say(&format!("`{name}` and this instance are published as one\n"));
+    next_steps(dir, None);
+    Ok(())
+}
+
+/// The instance with this configuration, if it trusts everything that clients were told to trust.
+fn merged_instance(dir: &Path, text: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Instance> {
+    let instance = Instance::load(Config::with_text(dir, text)?, clock)?;
+    let lost = instance.lost()?;
+    if !lost.is_empty() {
+        bail!(
+            "{}: export the trust files of that host anew, or, if that is meant, replace the file in \
+             `[[merged]]` by hand and say why with `export-trust --untrusted`",
+            lost.join(", ")
+        );
+    }
+    Ok(instance)
 }
 
 /// The largest file that a signing request or a chain may be, in bytes.

@@ -173,7 +173,7 @@ fn check_attestation_logs(instance: &Instance, findings: &mut Findings) {
             log.name, log.origin
         ));
     }
-    if instance.timestamp.is_none() {
+    if instance.timestamp.is_none() && !instance.has_merged() {
         findings.warning(format!(
             "log `{}`: Rekor v2 says no time, and cosign refuses to sign to it without a timestamp authority: add \
              `[timestamp]`",

@@ -25,7 +25,9 @@ use figment::providers::{Env, Format as _, Toml};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::access::{Access, OidcAccess, ReaderRule, is_exposed};
-pub(crate) use self::chain::{ImportedConfig, NextChain, PastChain, PastRemoteLog, RemoteLogConfig};
+pub(crate) use self::chain::{
+    ImportedConfig, MergedConfig, NextChain, PastChain, PastRemoteLog, RemoteLogConfig,
+};
 pub(crate) use self::changes::Changes;
 pub(crate) use self::log::{Dialect, EndedConfig, Face, LogConfig, Signers};
 pub(crate) use self::url::BaseUrl;
@@ -125,6 +127,8 @@ pub(crate) struct Config {
     pub(crate) imported: Vec<ImportedConfig>,
     /// The file and the environment as they are written.
     written: serde_json::Value,
+    /// Trust of other hosts of the same instance.
+    pub(crate) merged: Vec<MergedConfig>,
 }
 
 /// The certificate authority.
@@ -232,6 +236,8 @@ struct File {
     memory: Option<MemoryConfig>,
     #[serde(default)]
     imported: Vec<ImportedConfig>,
+    #[serde(default)]
+    merged: Vec<MergedConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -286,6 +292,7 @@ impl Config {
         chain::check("timestamp", file.timestamp.as_ref().map_or(&[], |timestamp| &timestamp.past))?;
         chain::check_imported(&file.imported)?;
         chain::check_past_logs(file.ca.as_ref(), &file.log)?;
+        chain::check_merged(&file.merged)?;
         let origins =
             file.access.as_ref().map_or_else(|| Ok(Origins::default()), access::Section::origins)?;
         let access = access::choose(file.access, &file.listen, &url, dir)?;
@@ -317,6 +324,7 @@ impl Config {
             memory: file.memory,
             imported: file.imported,
             written,
+            merged: file.merged,
         };
         let config = config.with_resolved_paths();
         if config.memory.as_ref().is_some_and(|memory| memory.path.starts_with(dir)) {
@@ -399,6 +407,7 @@ impl Config {
             next.for_each(|next| [&mut next.chain, &mut next.key].into_iter().for_each(resolve));
         }
         self.imported.iter_mut().for_each(|imported| resolve(&mut imported.trusted_root));
+        self.merged.iter_mut().for_each(|merged| resolve(&mut merged.client_trust_config));
         self.tuf.iter_mut().for_each(|tuf| resolve(&mut tuf.key));
         self.memory.iter_mut().for_each(|memory| resolve(&mut memory.path));
         self

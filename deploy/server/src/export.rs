@@ -33,6 +33,11 @@ pub(crate) struct ExportArguments {
     /// its client reads it [default: the root at the end of the file that `[listen.tls]` names, if there is one]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Trust files of another host with roles of this instance, such as its logs: a file `client_trust_config.json` or the folder
+    /// that holds it; may be repeated. Everything is put together, and refused if two hosts have the same role. To publish it
+    /// for good: `merge-trust`
+    #[arg(long, value_name = "OTHER_TRUST", num_args = 1..)]
+    merge: Vec<PathBuf>,
     /// Leave out what was published before and is in chancery.toml no more, for this reason
     #[arg(long, value_name = "WHY")]
     untrusted: Option<String>,
@@ -40,7 +45,8 @@ pub(crate) struct ExportArguments {
 
 /// Writes all files into a folder, or the one that holds everything to standard output; or what one client reads.
 pub(crate) fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
-    let instance = Instance::load(Config::load(&arguments.dir)?, Arc::new(SystemClock))?;
+    let mut instance = Instance::load(Config::load(&arguments.dir)?, Arc::new(SystemClock))?;
+    instance.merge(&arguments.merge)?;
     refuse_to_lose(&instance, arguments.untrusted.as_deref())?;
     let tls = tls::authority(&instance.config, arguments.tls_ca.as_deref())?;
     let output = arguments.output.as_deref();

@@ -6,6 +6,7 @@
 mod forge;
 mod policies;
 mod render;
+mod roles;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -25,12 +26,14 @@ use clap::{Args, ValueEnum};
 use crate::config::{self, BaseUrl, Config};
 use crate::lock::Lock;
 use crate::roles::Instance;
+use crate::trust::CLIENT_TRUST_CONFIG;
 use crate::{access, output, trust, tuf};
 
 use self::policies::PolicyArguments;
 #[cfg(test)]
 pub(crate) use self::render::SAMPLE;
 pub(crate) use self::render::{ROOT_KEY, TSA_ROOT_KEY};
+use self::roles::{CA_ROOTS, Role};
 
 /// Address of a listener if the URL names none on this machine.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -43,6 +46,13 @@ pub(crate) struct InitArguments {
     /// Address that clients will use, without a path
     #[arg(long, value_name = "URL")]
     url: String,
+    /// Roles of this host, where an instance is on several: `ca` with its issuance log, `log` for the attestation logs, `tsa`, and
+    /// `tuf` where the trust files of all of them are published (see `merge-trust`)
+    #[arg(long, value_name = "ROLE", value_enum, value_delimiter = ',', default_value = "ca,log,tsa,tuf")]
+    roles: Vec<Role>,
+    /// PEM chain of the CA on another host, its issuing certificate first: the logs take the signatures of its certificates
+    #[arg(long, value_name = "FILE")]
+    ca_chain: Option<PathBuf>,
     /// Address to listen on [default: that of --url if it is a loopback address, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -199,43 +209,91 @@ pub(crate) async fn init(arguments: InitArguments) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let url = BaseUrl::parse(&arguments.url).map_err(anyhow::Error::msg).context("--url")?;
     let entries = arguments.entries(&url)?;
-    let (issuers, parsed) = arguments.issuers()?;
+    let issuers = if arguments.has(Role::Ca) { Some(arguments.issuers()?) } else { None };
+    let foreign = arguments.foreign_chain()?;
     let passphrase = arguments.passphrase()?;
-    let text = arguments.config_text(&url, &*clock, passphrase.as_ref(), &parsed)?;
+    let parsed = issuers.as_ref().map(|(_, parsed)| parsed);
+    let text = arguments.config_text(&url, &*clock, passphrase.as_ref(), parsed)?;
     // The configuration is tried before anything is made: a mistake in it should leave nothing behind.
     let config = Config::parse(&arguments.dir, &text)?;
-    policies::check(config.ca.as_ref().map_or(&[], |ca| &ca.policy), &parsed)?;
+    if let Some(parsed) = parsed {
+        policies::check(config.ca.as_ref().map_or(&[], |ca| &ca.policy), parsed)?;
+    }
 
     let dir = &arguments.dir;
     let _lock = claim(dir)?;
-    make(&arguments, &url, &issuers, &text, passphrase.as_ref(), clock)
+    let issuers = issuers.as_ref().map(|(text, _)| text.as_str());
+    let files = Files { issuers, foreign: foreign.as_deref(), config: &text };
+    make(&arguments, &url, &files, passphrase.as_ref(), clock)
         .await
         .with_context(|| format!("{} is incomplete: remove it before the next attempt", dir.display()))?;
-    let id = identifier(dir)?;
-    talk(&format!(
-        "made an instance for {url} in {dir}\n\
-         clients pin it with: chancery trust add {url} --sha256 {id}\n\n\
-         next:\n  \
-         move {dir}/{ROOT_KEY}, {dir}/{TSA_ROOT_KEY} and {dir}/{TUF_KEY} offline, together with a copy of\n  \
-         {dir}/trust: they are needed only to replace the certificates of the CA and the timestamp authority and to\n  \
-         sign new trust for TUF clients, never by the server\n  \
-         {reading}\
-         read {dir}/{config} and {dir}/fulcio.yaml: whose tokens get certificates is your decision\n  \
-         chancery-server check-config {dir}\n  \
-         chancery-server run {dir}\n",
-        dir = dir.display(),
-        reading = entries.next(dir),
-        config = config::FILE,
-        TUF_KEY = tuf::OFFLINE_KEY,
-    ));
+    talk(&arguments.said(&url, entries, identifier(dir)?));
     Ok(())
+}
+
+impl InitArguments {
+    /// What was made, and how to go on.
+    fn said(&self, url: &BaseUrl, entries: Entries, id: Hash) -> String {
+        let dir = self.dir.display();
+        let made = if self.roles.len() == Role::value_variants().len() {
+            format!("clients pin it with: chancery trust add {url} --sha256 {id}")
+        } else {
+            format!(
+                "it has a part of the roles: put its trust files together with those of the other hosts, on one of them, and let \
+                 clients pin that\n  chancery-server merge-trust DIR {CLIENT_TRUST_CONFIG} --name NAME, with {dir}/trust/{CLIENT_TRUST_CONFIG}"
+            )
+        };
+        let offline = [(Role::Ca, ROOT_KEY), (Role::Tsa, TSA_ROOT_KEY), (Role::Tuf, tuf::OFFLINE_KEY)];
+        let offline: Vec<_> = offline
+            .into_iter()
+            .filter(|(role, _)| self.has(*role))
+            .map(|(_, key)| format!("{dir}/{key}"))
+            .collect();
+        let offline = match offline.split_last() {
+            None => String::new(),
+            Some((last, others)) => {
+                let keys = if others.is_empty() {
+                    last.clone()
+                } else {
+                    format!("{} and {last}", others.join(", "))
+                };
+                format!(
+                    "move {keys} offline, together with a copy of\n  \
+                     {dir}/trust: they are needed only to replace the certificates of the CA and the timestamp authority and to\n  \
+                     sign new trust for TUF clients, never by the server\n  "
+                )
+            }
+        };
+        let issuers = if self.has(Role::Ca) {
+            format!(
+                "read {dir}/{} and {dir}/fulcio.yaml: whose tokens get certificates is your decision\n  ",
+                config::FILE
+            )
+        } else {
+            String::new()
+        };
+        format!(
+            "made an instance for {url} in {dir}\n{made}\n\nnext:\n  {offline}{reading}{issuers}\
+             chancery-server check-config {dir}\n  chancery-server run {dir}\n",
+            reading = entries.next(&self.dir),
+        )
+    }
+}
+
+/// Files of an instance that come before its logs.
+struct Files<'f> {
+    /// The issuers, if it has a CA.
+    issuers: Option<&'f str>,
+    /// The certificates of a CA on another host.
+    foreign: Option<&'f str>,
+    /// `chancery.toml`.
+    config: &'f str,
 }
 
 async fn make(
     arguments: &InitArguments,
     url: &BaseUrl,
-    issuers: &str,
-    text: &str,
+    files: &Files<'_>,
     passphrase: Option<&Passphrase>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<()> {
@@ -243,40 +301,31 @@ async fn make(
     for folder in ["keys", "trust", "logs"] {
         make_folder(&dir.join(folder))?;
     }
-    let organization = arguments.organization.as_deref().unwrap_or(url.host());
-    let ca = make_root_and_intermediate(organization, arguments.ca_key.into(), &*clock)?;
-    let tsa = make_timestamp_authority(organization, KeyKind::EcdsaP256, &*clock)?;
     let generate = |kind| SoftwareSigner::generate(kind).map(Arc::new);
     let (tuf_offline, tuf_online) = (generate(KeyKind::Ed25519)?, generate(KeyKind::Ed25519)?);
-    let mut keys = vec![
-        (ROOT_KEY, ca.root_key.clone()),
-        ("keys/ca.key", ca.issuing_key.clone()),
-        ("keys/ct.key", generate(KeyKind::EcdsaP256)?),
-        ("keys/ct.checkpoint.key", generate(KeyKind::Ed25519)?),
-        (tuf::OFFLINE_KEY, tuf_offline.clone()),
-        (tuf::ONLINE_KEY, tuf_online.clone()),
-        (TSA_ROOT_KEY, tsa.root_key.clone()),
-        ("keys/tsa.key", tsa.key.clone()),
-    ];
-    if arguments.rekor.has_v1() {
+    let mut keys = make_authorities(arguments, url, &*clock)?;
+    if arguments.has(Role::Tuf) {
+        keys.extend([(tuf::OFFLINE_KEY, tuf_offline.clone()), (tuf::ONLINE_KEY, tuf_online.clone())]);
+    }
+    if arguments.has_v1() {
         keys.push(("keys/rekor-v1.key", generate(KeyKind::EcdsaP256)?));
         keys.push(("keys/rekor-v1.checkpoint.key", generate(KeyKind::Ed25519)?));
     }
-    if arguments.rekor.has_v2() {
+    if arguments.has_v2() {
         keys.push(("keys/rekor-v2.checkpoint.key", generate(KeyKind::Ed25519)?));
     }
     let protection = passphrase.cloned().into();
     for (path, key) in &keys {
         key_file::store(&dir.join(path), key, &protection)?;
     }
-    write(&dir.join("trust/ca-chain.pem"), &ca.chain_pem())?;
-    write(&dir.join("trust/tsa-chain.pem"), &tsa.chain_pem())?;
-    write(&dir.join("fulcio.yaml"), issuers)?;
+    for (name, text) in [("fulcio.yaml", files.issuers), (CA_ROOTS, files.foreign)] {
+        text.map_or(Ok(()), |text| write(&dir.join(name), text))?;
+    }
     if arguments.entries == Some(Entries::Token) {
         write(&dir.join("readers"), access::TOKENS_HEAD)?;
     }
 
-    let instance = Instance::load(Config::parse(dir, text)?, clock.clone())?;
+    let instance = Instance::load(Config::parse(dir, files.config)?, clock.clone())?;
     for log in &instance.logs {
         log.create(clock.clone()).await.with_context(|| format!("log `{}`", log.config.name))?;
     }
@@ -293,7 +342,33 @@ async fn make(
             write(&path, &document.text)?;
         }
     }
-    write(&dir.join(config::FILE), text)
+    write(&dir.join(config::FILE), files.config)
+}
+
+/// Makes the certificates of the CA and the timestamp authority, as far as this host has them, and all keys that belong to
+/// them.
+fn make_authorities(
+    arguments: &InitArguments,
+    url: &BaseUrl,
+    clock: &dyn Clock,
+) -> anyhow::Result<Vec<(&'static str, Arc<SoftwareSigner>)>> {
+    let dir = &arguments.dir;
+    let organization = arguments.organization.as_deref().unwrap_or(url.host());
+    let generate = |kind| SoftwareSigner::generate(kind).map(Arc::new);
+    let mut keys = Vec::new();
+    if arguments.has(Role::Ca) {
+        let ca = make_root_and_intermediate(organization, arguments.ca_key.into(), clock)?;
+        write(&dir.join("trust/ca-chain.pem"), &ca.chain_pem())?;
+        keys.extend([(ROOT_KEY, ca.root_key), ("keys/ca.key", ca.issuing_key)]);
+        keys.push(("keys/ct.key", generate(KeyKind::EcdsaP256)?));
+        keys.push(("keys/ct.checkpoint.key", generate(KeyKind::Ed25519)?));
+    }
+    if arguments.has(Role::Tsa) {
+        let tsa = make_timestamp_authority(organization, KeyKind::EcdsaP256, clock)?;
+        write(&dir.join("trust/tsa-chain.pem"), &tsa.chain_pem())?;
+        keys.extend([(TSA_ROOT_KEY, tsa.root_key), ("keys/tsa.key", tsa.key)]);
+    }
+    Ok(keys)
 }
 
 /// What clients pin: SHA-256 of the first TUF root, or without a repository that of the file that `chancery trust add` fetches.
@@ -301,7 +376,7 @@ fn identifier(dir: &Path) -> anyhow::Result<Hash> {
     if let Some(id) = tuf::identifier(dir)? {
         return Ok(id);
     }
-    let path = dir.join("trust").join(trust::CLIENT_TRUST_CONFIG);
+    let path = dir.join("trust").join(CLIENT_TRUST_CONFIG);
     Ok(Hash::digest(&std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 

@@ -51,7 +51,7 @@ use chancery_tlog::serve::logging::write_briefly;
 use clap::{Parser, Subcommand};
 
 use crate::backup::BackupArguments;
-use crate::chains::{ImportTrustArguments, ReplaceChainArguments, SignCsrArguments};
+use crate::chains::{ImportTrustArguments, MergeTrustArguments, ReplaceChainArguments, SignCsrArguments};
 use crate::explain::ExplainArguments;
 use crate::export::ExportArguments;
 use crate::fsck::FsckArguments;
@@ -123,6 +123,10 @@ enum Command {
     ///
     /// What was signed there verifies with the trust files of this instance from then on. Nothing new can be signed by it.
     ImportTrust(ImportTrustArguments),
+    /// Publish the trust files of another host together with one's own, where the roles of one instance are on several hosts
+    ///
+    /// Clients then pin this host and find the roles of both. Say it again when the other host's keys have changed.
+    MergeTrust(MergeTrustArguments),
     /// Print the client trust configuration, write all trust files into a folder, or print what one client needs
     ///
     /// With --for: the files that this client reads go into a folder, and what makes it use them to standard output: a
@@ -182,6 +186,7 @@ async fn main() -> ExitCode {
         Command::ReplaceChain(arguments) => chains::replace(&arguments),
         Command::SignCsr(arguments) => chains::sign_csr(&arguments),
         Command::ImportTrust(arguments) => chains::import(&arguments),
+        Command::MergeTrust(arguments) => chains::merge(&arguments),
         Command::ExportTrust(arguments) => export::run(&arguments),
         Command::Fsck(arguments) => return fsck::fsck(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
@@ -236,6 +241,7 @@ mod tests {
             "replace-chain",
             "sign-csr",
             "import-trust",
+            "merge-trust",
             "export-trust",
             "fsck",
             "backup",

@@ -3,6 +3,7 @@
 //! Everything that can be wrong with a file is found here, before a port is opened, and named with the file.
 
 mod chain;
+pub(crate) mod hosts;
 mod log;
 mod published;
 mod reloaded;
@@ -28,7 +29,7 @@ pub(crate) use self::log::{CHECKPOINTS, LogKey, LogRole, OpenLog, Speaks, signer
 use self::remote_log::RemoteLogs;
 use crate::config::{CaConfig, Config, ImportedConfig, LogConfig, TimestampConfig};
 use crate::observe::measured;
-use crate::trust;
+use crate::trust::{self, Merged};
 use crate::tuf::TufRole;
 
 /// File of the issuers whose tokens have verified, in the instance's folder. It saves them the limits on new issuers
@@ -50,6 +51,8 @@ pub(crate) struct Instance {
     pub(crate) tuf: Option<TufRole>,
     /// Trust of instances before this one.
     pub(crate) imported: Vec<Imported>,
+    /// Trust of other hosts of the same instance.
+    merged: Vec<Merged>,
     /// Counts what one identity writes.
     pub(crate) identities: Option<Arc<IdentityLimiter>>,
 }
@@ -96,6 +99,7 @@ impl Instance {
         let instance = Self::load_to_change(config, clock)?;
         instance.check_chain_keys()?;
         instance.check_withdrawn()?;
+        instance.check_merged()?;
         Ok(instance)
     }
 
@@ -115,7 +119,10 @@ impl Instance {
         let tuf =
             config.tuf.as_ref().map(|tuf| TufRole::load(&config.dir, &tuf.key, protection)).transpose()?;
         let imported = config.imported.iter().map(Imported::load).collect::<anyhow::Result<_>>()?;
-        Ok(Self { config, ca, logs, timestamp, tuf, imported, identities })
+        let merged = config.merged.iter();
+        let merged = merged.map(|merged| hosts::read(&merged.client_trust_config, &merged.name));
+        let merged = merged.collect::<anyhow::Result<_>>()?;
+        Ok(Self { config, ca, logs, timestamp, tuf, imported, merged, identities })
     }
 }
 

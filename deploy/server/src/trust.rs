@@ -7,6 +7,7 @@
 //! now; [`lost`] finds what would be missing. Signatures are judged at their own time, so they outlive the chain or key
 //! that made them, but only as long as it is named. [`trusted_root`] is the one function that composes all of it.
 
+mod hosts;
 mod imported;
 mod lost;
 mod members;
@@ -26,6 +27,7 @@ use chancery_tlog::trust::{
     Authority, ClientTrustConfig, LogId, LogInstance, Service, SigningConfig, TrustedRoot,
 };
 
+pub(crate) use self::hosts::{Conflict, Merged};
 pub(crate) use self::imported::canonical;
 pub(crate) use self::lost::{Stated, lost};
 pub(crate) use self::members::{Keys, in_service};
@@ -44,6 +46,7 @@ pub(crate) const PAST: &str = "past.";
 const CACHE: &str = "public, max-age=300";
 
 /// What there is to publish.
+#[derive(Clone)]
 pub(crate) struct Identity<'i> {
     /// The address that clients use.
     pub(crate) url: &'i BaseUrl,
@@ -71,6 +74,8 @@ pub(crate) struct Identity<'i> {
     pub(crate) other_timestamp: Vec<ChainIdentity<'i>>,
     /// What instances before this one were trusted for.
     pub(crate) imported: Vec<&'i TrustedRoot>,
+    /// What other hosts of the same instance publish.
+    pub(crate) merged: &'i [Merged],
     /// Keys that are trusted no more, whatever names them.
     pub(crate) withdrawn: Keys,
 }
@@ -121,6 +126,7 @@ pub(crate) struct ChainIdentity<'i> {
 }
 
 /// A log to publish.
+#[derive(Clone)]
 pub(crate) struct LogIdentity<'i> {
     /// Address under which the log is found.
     pub(crate) base_url: String,
@@ -177,6 +183,11 @@ pub(crate) fn documents(identity: &Identity<'_>) -> Vec<Document> {
         let Some((dialect, name)) = log.past else { continue };
         documents.push(public_key(format!("{PAST}{dialect}.{name}.pub").into(), log));
     }
+    for document in identity.merged.iter().flat_map(Merged::documents) {
+        if documents.iter().all(|own| own.name != document.name) {
+            documents.push(document);
+        }
+    }
     documents
 }
 
@@ -209,7 +220,7 @@ pub(crate) fn router(documents: Vec<Document>) -> Router {
 /// No `operator` anywhere in it: cosign 2.5 refuses a trusted root with that newer member.
 pub(crate) fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
     let tsa_url = timestamp_url(identity.url);
-    let own = TrustedRoot {
+    let mut own = TrustedRoot {
         tlogs: identity
             .rekor_v2
             .iter()
@@ -222,7 +233,22 @@ pub(crate) fn trusted_root(identity: &Identity<'_>) -> TrustedRoot {
         timestamp_authorities: authorities(identity.timestamp.as_ref(), &identity.other_timestamp, &tsa_url),
         ..TrustedRoot::new()
     };
+    identity.merged.iter().for_each(|merged| merged.add_trust(&mut own));
     merge::merge(own, &identity.imported, &identity.withdrawn)
+}
+
+/// What keeps the trust files of the instance's hosts from going together.
+pub(crate) fn conflict(identity: &Identity<'_>) -> Option<Conflict> {
+    let alone = Identity { merged: &[], imported: Vec::new(), ..identity.clone() };
+    let (mut root, mut signing) = (trusted_root(&alone), signing_config(&alone));
+    for merged in identity.merged {
+        if let Some(conflict) = hosts::conflict(&root, &signing, merged) {
+            return Some(conflict);
+        }
+        merged.add_trust(&mut root);
+        merged.add_services(&mut signing);
+    }
+    None
 }
 
 /// The one in service first.
@@ -245,13 +271,13 @@ fn log_instance(log: &LogIdentity<'_>) -> LogInstance {
 
 /// Clients take the service with the highest version that they know: v2 before v1. Logs that have ended are in the
 /// trusted root alone.
-fn signing_config(identity: &Identity<'_>) -> SigningConfig {
+pub(crate) fn signing_config(identity: &Identity<'_>) -> SigningConfig {
     let service = |url: &str, version, since| Service::new(url, version, since, identity.url.authority());
     let url = identity.url.as_str();
     let log = |log: &LogIdentity<'_>, version| service(log.service_url.unwrap_or(url), version, log.since);
     let (ca_since, tsa_since) = (identity.ca_since(), identity.timestamp_since());
     let logins = |_| identity.logins.iter().map(|login| service(login, 1, ca_since)).collect();
-    SigningConfig {
+    let mut signing = SigningConfig {
         // sigstore-go and sigstore-python know version 1 of the CA only, although they then call /api/v2/signingCert.
         ca_urls: identity.ca.iter().map(|_| service(url, 1, ca_since)).collect(),
         oidc_urls: identity.ca.map(logins).unwrap_or_default(),
@@ -267,7 +293,9 @@ fn signing_config(identity: &Identity<'_>) -> SigningConfig {
             .map(|_| service(&timestamp_url(identity.url), 1, tsa_since))
             .collect(),
         ..SigningConfig::new()
-    }
+    };
+    identity.merged.iter().for_each(|merged| merged.add_services(&mut signing));
+    signing
 }
 
 /// The whole address, since clients append nothing to it.
@@ -320,6 +348,7 @@ mod tests {
             timestamp: Some(ChainIdentity { chain: &[], since: SINCE, until: None, past: None }),
             other_timestamp: Vec::new(),
             imported: Vec::new(),
+            merged: &[],
             withdrawn: Keys::default(),
         })
     }
@@ -386,6 +415,7 @@ mod tests {
             timestamp: Some(chain(UNTIL)),
             other_timestamp: vec![chain(SINCE)],
             imported: Vec::new(),
+            merged: &[],
             withdrawn: Keys::default(),
         });
         for service in [&config.ca_urls[0], &config.oidc_urls[0], &config.tsa_urls[0]] {

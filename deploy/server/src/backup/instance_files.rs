@@ -59,6 +59,7 @@ pub(super) fn elsewhere(config: &Config) -> Vec<PathBuf> {
     named.extend(past.map(|past| past.chain.clone()));
     named.extend(nexts(config).map(|next| next.chain.clone()));
     named.extend(config.imported.iter().map(|imported| imported.trusted_root.clone()));
+    named.extend(config.merged.iter().map(|merged| merged.client_trust_config.clone()));
     named.extend(config.listen.tls.iter().map(|tls| tls.certificate.clone()));
     named.retain(|path| !path.starts_with(&config.dir));
     named.sort();

@@ -1,5 +1,6 @@
 //! `[[ca.past]]` and `[[timestamp.past]]`: chains that signed here once, `[ca] issuance_log` and `[[ca.past_issuance_log]]`:
-//! issuance logs of other processes, and `[[imported]]`: the trust of instances that came before this one.
+//! issuance logs of other processes, `[[imported]]`: the trust of instances that came before this one, and `[[merged]]`: that
+//! of other hosts of the same instance.
 //!
 //! What was ever handed out stays in the trust files, with an end, or signatures of its time verify no more. So a table
 //! here is never removed: trust is taken back by `withdrawn = "why"`, which gives the reason.
@@ -132,6 +133,16 @@ pub(crate) struct NextChain {
     pub(crate) since: Timestamp,
 }
 
+/// Trust files of another host with roles of the same instance.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MergedConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// The file.
+    pub(crate) client_trust_config: PathBuf,
+}
+
 /// The trusted root of another instance, all of whose members have ended.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +196,19 @@ pub(super) fn check_past_logs(ca: Option<&CaConfig>, logs: &[LogConfig]) -> Resu
         }
         None => Ok(()),
     }
+}
+
+/// What the tables of other hosts together must satisfy.
+pub(super) fn check_merged(merged: &[MergedConfig]) -> Result<(), ConfigError> {
+    let mut names = HashSet::new();
+    for one in merged {
+        check_name(&one.name).map_err(|problem| ConfigError::value("merged", problem))?;
+        if !names.insert(one.name.as_str()) {
+            let problem = format!("two have the name \"{}\"", one.name);
+            return Err(ConfigError::value("merged", problem));
+        }
+    }
+    Ok(())
 }
 
 /// The same for imported trust.

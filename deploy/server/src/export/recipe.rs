@@ -6,10 +6,11 @@
 
 mod trusted;
 
-use chancery_tlog::trust::{Keyring, TrustError};
+use chancery_tlog::trust::{Keyring, Service, SigningConfig, TrustError};
 use clap::ValueEnum;
 
-use crate::trust::{Document, Identity, trusted_root};
+use crate::config::BaseUrl;
+use crate::trust::{Document, Identity, signing_config, trusted_root};
 
 /// Whose tokens the recipes speak of if the instance has no issuer of one address.
 const USUAL_ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -152,7 +153,8 @@ pub(crate) fn recipe<'d>(
     if client == Client::Cosign2 && trusted::has_past(&trust) {
         files.push(find("tuf-root.json").map_err(|_| RecipeError::Keys { client: client.name() })?);
     }
-    let filling = Filling { shell: plan.template.starts_with("#!"), identity, trust, folder };
+    let shell = plan.template.starts_with("#!");
+    let filling = Filling { shell, identity, trust, signing: signing_config(identity), folder };
     Ok(Recipe { text: filling.fill(plan.template), files })
 }
 
@@ -161,6 +163,7 @@ struct Filling<'d> {
     shell: bool,
     identity: &'d Identity<'d>,
     trust: Keyring,
+    signing: SigningConfig,
     folder: &'d str,
 }
 
@@ -207,33 +210,48 @@ fn missing(client: Client, document: &str) -> RecipeError {
 
 /// rekor-monitor takes the last log of the signing config at an address: v1 if there is one.
 fn check_watchable(identity: &Identity<'_>) -> Result<(), RecipeError> {
-    match (&identity.rekor_v1, &identity.rekor_v2) {
+    let signing = signing_config(identity);
+    let v2 = log(&signing, 2).and_then(|url| BaseUrl::parse(url).ok());
+    match (log(&signing, 1), v2) {
         (Some(_), _) => Ok(()),
-        (None, Some(_)) if identity.url.authority() == identity.url.hostname() => Ok(()),
-        (None, Some(_)) => Err(RecipeError::Origin {
-            origin: identity.url.hostname().to_owned(),
-            url: identity.url.to_string(),
-        }),
+        (None, Some(url)) if url.authority() == url.hostname() => Ok(()),
+        (None, Some(url)) => {
+            Err(RecipeError::Origin { origin: url.hostname().to_owned(), url: url.to_string() })
+        }
         (None, None) => Err(missing(Client::RekorMonitor, "rekor.pub")),
     }
 }
 
+/// The address of the log that takes entries in this version of the API, on whichever host it is.
+fn log(signing: &SigningConfig, version: u32) -> Option<&str> {
+    let of_version = |log: &&Service| log.major_api_version == version;
+    signing.rekor_tlog_urls.iter().find(of_version).map(|log| log.url.as_str())
+}
+
 impl Filling<'_> {
+    /// The address to which clients append the path of a timestamp authority.
+    fn stamping(&self) -> &str {
+        let whole = self.signing.tsa_urls.first().map_or(self.identity.url.as_str(), |tsa| &tsa.url);
+        whole.strip_suffix("/api/v1/timestamp").unwrap_or(whole)
+    }
+
     /// What stands at a place of a template.
     fn value(&self, place: &str) -> Option<String> {
         let (identity, url) = (self.identity, self.identity.url.as_str());
         let login = |flag: &str| {
             identity.logins.first().map(|login| format!("{flag}{}", word(login))).unwrap_or_default()
         };
-        let stamped = identity.timestamp.is_some();
+        let stamped = !self.signing.tsa_urls.is_empty();
+        let address = |url: &str| if self.shell { word(url) } else { url.to_owned() };
         let issuer = identity.issuers.first().unwrap_or(&USUAL_ISSUER);
         let by_past = |with: &str, without: &str| {
             let template = if trusted::has_past(&self.trust) { with } else { without };
             self.fill(template).trim_end().to_owned()
         };
         Some(match place {
-            "url" if self.shell => word(url),
-            "url" => url.to_owned(),
+            "url" => address(url),
+            "ca_url" => address(self.signing.ca_urls.first().map_or(url, |ca| &ca.url)),
+            "rekor_url" => address(log(&self.signing, 1).or_else(|| log(&self.signing, 2)).unwrap_or(url)),
             "trust" => word(self.folder),
             "issuer" if self.shell => word(issuer),
             "issuer" => quoted(issuer),
@@ -250,7 +268,7 @@ impl Filling<'_> {
                 "",
             ),
             "go_tsa" => if stamped { " -tsa" } else { "" }.to_owned(),
-            "js_tsa" if stamped => format!(" --tsa-server-url {}", word(url)),
+            "js_tsa" if stamped => format!(" --tsa-server-url {}", word(self.stamping())),
             "js_tsa" => String::new(),
             "cosign_login" => login(" --oidc-issuer "),
             "gitsign_login" => login("\ngit config gitsign.issuer "),

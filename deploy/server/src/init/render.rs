@@ -11,6 +11,7 @@ use chancery_tlog::clock::Clock;
 use chancery_tlog::serve::key_file::Passphrase;
 use rand::Rng as _;
 
+use super::roles::{CA_ROOTS, Role};
 use super::{DEFAULT_LISTEN, Entries, InitArguments, IssuerType, Signers};
 use crate::config::BaseUrl;
 
@@ -99,7 +100,7 @@ impl InitArguments {
         url: &BaseUrl,
         clock: &dyn Clock,
         passphrase: Option<&Passphrase>,
-        issuers: &IssuerConfig,
+        issuers: Option<&IssuerConfig>,
     ) -> anyhow::Result<String> {
         let (listen, also) = self.listen(url);
         let also = match also {
@@ -127,10 +128,23 @@ impl InitArguments {
             let (Location::Url(url) | Location::Pattern(url)) = &issuer.location;
             url.starts_with("http:")
         };
-        let development =
-            if issuers.issuers().any(plain) { "development = true" } else { "# development = false" };
-        let logs = [(self.rekor.has_v1(), "rekor-v1"), (self.rekor.has_v2(), "rekor-v2")];
-        let template = logs
+        let development = if issuers.is_some_and(|issuers| issuers.issuers().any(plain)) {
+            "development = true"
+        } else {
+            "# development = false"
+        };
+        let roots = match self.ca_chain {
+            Some(_) => format!("roots = \"{CA_ROOTS}\""),
+            None => "# roots = \"ca-chain.pem\"".to_owned(),
+        };
+        let sections = [
+            (self.has(Role::Ca), "ca"),
+            (self.has_v1(), "rekor-v1"),
+            (self.has_v2(), "rekor-v2"),
+            (self.has(Role::Tsa), "tsa"),
+            (self.has(Role::Tuf), "tuf"),
+        ];
+        let template = sections
             .iter()
             .fold(CONFIG.to_owned(), |template, (wanted, section)| keep_or_cut(&template, section, *wanted));
         Ok(fill(
@@ -144,13 +158,17 @@ impl InitArguments {
                 ("also", &also),
                 ("entries", self.entries(url)?.name()),
                 ("signers", signers),
+                ("roots", &roots),
                 ("metrics", &metrics),
                 ("passphrase", &passphrase),
                 ("development", development),
                 ("since", &clock.now().to_rfc3339()),
                 ("tree_id", &tree_id.to_string()),
                 // Last: it may have an `@` of its own.
-                ("policies", &self.policies.text(issuers)?),
+                (
+                    "policies",
+                    &issuers.map(|issuers| self.policies.text(issuers)).transpose()?.unwrap_or_default(),
+                ),
             ],
         ))
     }
@@ -200,7 +218,7 @@ mod tests {
     fn config(arguments: &InitArguments) -> String {
         let clock = FixedClock::new(Timestamp::from_seconds(1_790_000_000));
         let url = BaseUrl::parse(&arguments.url).unwrap();
-        arguments.config_text(&url, &clock, None, &arguments.issuers().unwrap().1).unwrap()
+        arguments.config_text(&url, &clock, None, Some(&arguments.issuers().unwrap().1)).unwrap()
     }
 
     /// The tree's number is random; the sample has a fixed one.

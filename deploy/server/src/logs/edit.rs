@@ -139,6 +139,23 @@ impl Edited {
         Ok(())
     }
 
+    /// Adds trust of another host of this instance, or puts another file into its table.
+    pub(crate) fn merge(&mut self, name: &str, file: &str) -> anyhow::Result<()> {
+        let tables = self.0.entry("merged").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        let tables = tables.as_array_of_tables_mut().context("`merged` is no `[[merged]]`")?;
+        let is_it = |table: &Table| table.get("name").and_then(Item::as_str) == Some(name);
+        let known = tables.iter().position(is_it);
+        if let Some(known) = known.and_then(|at| tables.get_mut(at)) {
+            return change(known, "client_trust_config", file).context("`[[merged]]` names no file");
+        }
+        let mut table = Table::new();
+        table.insert("name", value(name));
+        table.insert("client_trust_config", value(file));
+        table.decor_mut().set_prefix("\n");
+        tables.push(table);
+        Ok(())
+    }
+
     /// Adds trust of an instance before this one.
     pub(crate) fn import(&mut self, name: &str, file: &str) -> anyhow::Result<()> {
         let mut table = Table::new();

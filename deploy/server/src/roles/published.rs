@@ -133,6 +133,7 @@ impl Instance {
                 .filter(|imported| imported.is_trusted == trusted)
                 .map(|imported| &imported.root)
                 .collect(),
+            merged: if trusted { &self.merged } else { &[] },
             withdrawn: Keys::default(),
         };
         for log in self.logs.iter().filter(|log| log.config.is_trusted() == trusted) {

@@ -68,6 +68,7 @@ impl World {
             other_timestamp: Vec::new(),
             imported: Vec::new(),
             withdrawn: trust::Keys::default(),
+            merged: &[],
         }
     }
 

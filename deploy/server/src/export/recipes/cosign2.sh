@@ -21,11 +21,11 @@ set -eu
 @cosign2_trust@
 
 if [ "${1:-}" != verify ]; then
-    cosign sign-blob --yes ${TOKEN:+--identity-token "$TOKEN"} --fulcio-url @url@ --rekor-url @url@@cosign_login@ \
+    cosign sign-blob --yes ${TOKEN:+--identity-token "$TOKEN"} --fulcio-url @ca_url@ --rekor-url @rekor_url@@cosign_login@ \
         --bundle "$FILE.cosign.bundle" "$FILE"
 fi
 if [ "${1:-}" != sign ]; then
-    cosign verify-blob --rekor-url @url@ --bundle "$FILE.cosign.bundle" \
+    cosign verify-blob --rekor-url @rekor_url@ --bundle "$FILE.cosign.bundle" \
         --certificate-identity "${IDENTITY:?IDENTITY says who must have signed}" \
         --certificate-oidc-issuer "$ISSUER" "$FILE"
 fi

@@ -31,10 +31,10 @@ PROGRAM
     git config gpg.x509.program "$TRUST/gitsign"
     git config commit.gpgsign true
     git config tag.gpgsign true
-    git config gitsign.fulcio @url@
+    git config gitsign.fulcio @ca_url@
     # The log entry goes into the signature: verification then asks nobody, and works where entries are sealed.
     git config gitsign.rekorMode offline
-    git config gitsign.rekor @url@@gitsign_login@
+    git config gitsign.rekor @rekor_url@@gitsign_login@
 else
     "$TRUST/gitsign" verify --certificate-identity "${IDENTITY:?IDENTITY says who must have signed}" \
         --certificate-oidc-issuer "$ISSUER" "${COMMIT:-HEAD}"

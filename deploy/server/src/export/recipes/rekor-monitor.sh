@@ -13,7 +13,7 @@ set -eu
 # A string of YAML in single quotes: only a quote has to be doubled.
 identity=$(printf '%s' "${IDENTITY:-.*}" | sed "s/'/''/g")
 state=$(printf '%s' "${STATE:=.}" | sed "s/'/''/g")
-rekor_monitor --url @url@ --tuf-repository @url@/tuf --tuf-root-path "$TRUST/tuf-root.json" \
+rekor_monitor --url @rekor_url@ --tuf-repository @url@/tuf --tuf-root-path "$TRUST/tuf-root.json" \
     --once="${ONCE:-false}" --file "$STATE/checkpoint.txt" --config "
 monitoredValues:
   certIdentities:

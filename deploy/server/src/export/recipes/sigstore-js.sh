@@ -11,7 +11,7 @@
 #   TRUST     folder with the trust files of the instance [default: where they were exported to]
 #   CACHE     folder for what it learns by TUF [default: TRUST/sigstore-js]
 #
-# In JavaScript: fulcioURL and rekorURL "@url@" for sign and attest, with tsaServerURL the same;
+# In JavaScript: fulcioURL "@ca_url@" and rekorURL "@rekor_url@" for sign and attest, and tsaServerURL;
 # tufMirrorURL "@url@/tuf", tufRootPath and tufCachePath for verify.
 set -eu
 [ -n "${TRUST:-}" ] || TRUST=@trust@
@@ -21,7 +21,7 @@ set -eu
 if [ "${1:-}" != verify ]; then
     # With CI set it takes the token from the environment; otherwise it would open a browser.
     if [ -n "${TOKEN:-}" ]; then export CI=true SIGSTORE_ID_TOKEN="$TOKEN"; fi
-    sigstore attest --fulcio-url @url@ --rekor-url @url@@js_tsa@ \
+    sigstore attest --fulcio-url @ca_url@ --rekor-url @rekor_url@@js_tsa@ \
         --output-file "$FILE.sigstore.json" "$FILE"
 fi
 if [ "${1:-}" != sign ]; then
