@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {}", chancery_tlog::causes::in_full(error.as_ref())));
             ExitCode::from(2)
         }
     }

@@ -40,7 +40,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", chancery_tlog::causes::in_full(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -16,6 +16,7 @@ use chancery_tlog::certificate::Certificate;
 use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::ct::Sct;
 use chancery_tlog::key::PublicKey;
+use chancery_tlog::serve::health::Readiness;
 use chancery_tlog::serve::{Occupancy, Routes};
 use chancery_tlog::server::ct::{CtLog, CtLogError};
 use chancery_tlog::server::log::Sequencer;
@@ -90,10 +91,11 @@ impl Opened {
             tuf: tuf.as_ref().map(tuf::router),
             entrance,
             faces,
-            occupancy: occupancy.clone(),
+            readiness: Readiness::new(),
             clock: clock.clone(),
             instance,
         };
+        let site = site.with_readiness(occupancy.clone());
         site.show_chains();
         let sampler = Sampler::new(logs.iter().map(|open| open.log.clone()).collect(), clock.clone());
         Ok(Application { routes: site.routes()?, site, sequencers, logs, tuf, sampler, occupancy })

@@ -36,7 +36,8 @@ pub(crate) struct Site {
     pub(super) timestamp: Option<Arc<TimestampAuthority>>,
     /// Routes of the TUF repository.
     pub(super) tuf: Option<Router>,
-    pub(super) occupancy: Occupancy,
+    /// About logs and authorities, which all sites share. So is what it has logged last.
+    pub(super) readiness: Readiness,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -108,17 +109,17 @@ impl Site {
         router = router.merge(mounted.router);
         router = self.ca.iter().cloned().map(chancery_ca::router).fold(router, Router::merge);
         router = self.timestamp.iter().cloned().map(timestamp::router).fold(router, Router::merge);
-        let readiness = self.readiness();
-        let router =
-            router.merge(grpc::health(&readiness)).merge(readiness.router()).fallback(reply::not_found);
+        let (grpc_health, health) = (grpc::health(&self.readiness), self.readiness.clone().router());
+        let router = router.merge(grpc_health).merge(health).fallback(reply::not_found);
         Ok(hosts::by_host(&router, mounted.by_host, instance.config.url.hostname()))
     }
 
-    /// A role whose chain has ended takes nothing else out of service, unless there is nothing else.
-    fn readiness(&self) -> Readiness {
+    /// With its readiness, of which room in `occupancy` is a part. A role whose chain has ended takes nothing else out of
+    /// service, unless there is nothing else.
+    pub(super) fn with_readiness(mut self, occupancy: Occupancy) -> Self {
         let (has_logs, has_ca, has_timestamp) =
             (!self.faces.is_empty(), self.ca.is_some(), self.timestamp.is_some());
-        let mut readiness = with_room(Readiness::new(), self.occupancy.clone());
+        let mut readiness = with_room(Readiness::new(), occupancy);
         for face in &self.faces {
             let role = &self.instance.logs[face.at];
             if role.config.is_active() {
@@ -131,7 +132,8 @@ impl Site {
         if let Some(authority) = &self.timestamp {
             readiness = with_timestamp(readiness, authority.clone(), !has_logs && !has_ca);
         }
-        readiness
+        self.readiness = readiness;
+        self
     }
 }
 
