@@ -231,6 +231,13 @@ impl PublicKey {
     ) -> Result<(), BadSignature> {
         self.verify(hash, message, &p1363::to_asn1(self.kind(), signature))
     }
+    /// The part of a signature that nobody but its signer can change: `r` for ECDSA, else all of it.
+    ///
+    /// An ECDSA signature has two encodings here, and whoever has `(r, s)` also has `(r, -s)`. None of that takes the
+    /// private key, and all of it leaves `r` as it is.
+    pub(crate) fn unmalleable_part<'s>(&self, signature: &'s [u8]) -> std::borrow::Cow<'s, [u8]> {
+        p1363::first_number(self.kind(), signature)
+    }
     /// [`PublicKey::verify_digest`] with the encodings of [`PublicKey::verify_any_encoding`].
     pub fn verify_digest_any_encoding(
         &self,

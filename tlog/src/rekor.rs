@@ -14,6 +14,7 @@ mod field;
 mod hashedrekord;
 mod intoto;
 mod intoto_v001;
+mod signatory;
 mod terms;
 mod verifier;
 mod version;
@@ -25,6 +26,8 @@ use serde_json::{Map, Value};
 use self::canonical::canonical;
 pub(crate) use self::envelope::pae;
 use self::field::Object;
+pub(crate) use self::signatory::Covers;
+pub use self::signatory::Signatory;
 pub(crate) use self::terms::Terms;
 pub use self::verifier::Verifier;
 use crate::effort::Effort;
@@ -81,7 +84,7 @@ pub struct CanonicalEntry {
     /// [`MAX_INDEX_KEYS`].
     pub index_keys: Vec<String>,
     /// Who signed, each once: every one of them has verified a signature of an entry that was proposed.
-    pub verifiers: Vec<Verifier>,
+    pub signatories: Vec<Signatory>,
 }
 
 impl CanonicalEntry {
@@ -116,13 +119,13 @@ impl CanonicalEntry {
             Kind::IntotoV001 => intoto_v001::canonicalize(&spec, purpose, effort)?,
             Kind::Intoto => intoto::canonicalize(&spec, purpose, effort)?,
         };
-        let (index_keys, verifiers) = terms.into_parts();
+        let (index_keys, signatories) = terms.into_parts();
         Ok(Self {
             body: kind.leaf(spec)?,
             kind: kind.name(),
             api_version: kind.version(),
             index_keys,
-            verifiers,
+            signatories,
         })
     }
 }

@@ -23,7 +23,7 @@ pub use self::request::{
 pub use self::verifier::{Material, Verifier};
 use crate::key::HashAlgorithm;
 use crate::merkle::Hash;
-use crate::rekor::{self, Terms, pae};
+use crate::rekor::{Covers, Signatory, Terms, pae};
 use crate::tile::MAX_ENTRY;
 
 /// Largest request that is parsed, in bytes: what rekor-tiles takes.
@@ -69,7 +69,7 @@ pub struct CanonicalEntry {
     /// Search keys, the same as of Rekor v1 entries.
     pub index_keys: Vec<String>,
     /// Who signed, each once, spelled as in Rekor v1.
-    pub verifiers: Vec<rekor::Verifier>,
+    pub signatories: Vec<Signatory>,
 }
 
 impl CanonicalEntry {
@@ -86,8 +86,8 @@ impl CanonicalEntry {
         if leaf.len() > MAX_ENTRY {
             return Err(EntryError::LeafTooLarge(leaf.len()));
         }
-        let (index_keys, verifiers) = terms.into_parts();
-        Ok(Self { body: leaf, kind_version: body.kind_version(), index_keys, verifiers })
+        let (index_keys, signatories) = terms.into_parts();
+        Ok(Self { body: leaf, kind_version: body.kind_version(), index_keys, signatories })
     }
 }
 
@@ -119,7 +119,7 @@ fn hashedrekord(request: HashedRekordRequest) -> Result<CanonicalEntry, EntryErr
         .map_err(|_| invalid("the signature does not verify over the digest"))?;
 
     let mut terms = Terms::default();
-    terms.add_verifier(&verifier.to_v1());
+    terms.add_signature(&verifier.to_v1(), &content, Covers::Digest);
     terms.add_hash(algorithm.name(), &hex::encode(&digest));
     CanonicalEntry::new(&Body::HashedRekord { algorithm, digest, signature: content, verifier }, terms)
 }
@@ -143,6 +143,9 @@ fn dsse(request: DsseRequest) -> Result<CanonicalEntry, EntryError> {
     let mut terms = Terms::default();
     for verifier in &verifiers {
         terms.add_verifier(&verifier.to_v1());
+    }
+    for (signature, verifier) in &signatures {
+        terms.add_signature(&verifier.to_v1(), signature, Covers::Message);
     }
     terms.add_hash(HashAlgorithm::Sha256.name(), &payload_hash.to_hex());
     terms.add_statement(&envelope.payload_type, &envelope.payload);

@@ -22,6 +22,7 @@ use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::key::Signer;
 use chancery_tlog::serve::key_file::{self, Protection};
 use chancery_tlog::serve::rate::IdentityLimiter;
+use chancery_tlog::server::admission::Identities;
 use chancery_tlog::trust::TrustedRoot;
 
 pub(crate) use self::chain::{OtherChains, refuse_key_in_service};
@@ -53,8 +54,8 @@ pub(crate) struct Instance {
     pub(crate) imported: Vec<Imported>,
     /// Trust of other hosts of the same instance.
     merged: Vec<Merged>,
-    /// Counts what one identity writes.
-    pub(crate) identities: Option<Arc<IdentityLimiter>>,
+    /// Counts what one identity writes. Not made anew by a reload, which would forget the signatures that were counted.
+    pub(crate) identities: Option<Arc<Identities>>,
 }
 
 /// A certificate authority that can sign.
@@ -106,11 +107,11 @@ impl Instance {
     /// The same, also where a chain is in service that must not be: what replaces it has to load it.
     pub(crate) fn load_to_change(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let protection = &config.protection;
-        let identities = config.rates.writes_per_identity.map(IdentityLimiter::new).map(Arc::new);
+        let limiter = config.rates.writes_per_identity.map(IdentityLimiter::new).map(Arc::new);
         let ca = config.ca.as_ref().map(|ca| CaRole::load(ca, &config.dir, protection, &*clock));
         let mut ca = ca.transpose()?;
         if let Some(ca) = &mut ca {
-            ca.settings.identities.clone_from(&identities);
+            ca.settings.identities.clone_from(&limiter);
         }
         let log = |log: &LogConfig| LogRole::load(log, config.store_of(log), protection);
         let logs = config.logs.iter().map(log).collect::<anyhow::Result<_>>()?;
@@ -122,6 +123,7 @@ impl Instance {
         let merged = config.merged.iter();
         let merged = merged.map(|merged| hosts::read(&merged.client_trust_config, &merged.name));
         let merged = merged.collect::<anyhow::Result<_>>()?;
+        let identities = limiter.map(|limiter| Arc::new(Identities::new(limiter)));
         Ok(Self { config, ca, logs, timestamp, tuf, imported, merged, identities })
     }
 }
@@ -158,10 +160,11 @@ impl CaRole {
         Ok(Self { authority, chain, issuers, settings, remote_logs, since: config.since, others })
     }
 
-    /// The CA's chains that are trusted: leaves of each may come to the logs, those of a chain that was replaced a moment
-    /// ago too.
-    pub(crate) fn chains(&self) -> impl Iterator<Item = &[Certificate]> {
-        std::iter::once(self.chain.as_slice()).chain(self.others.identities(true).map(|other| other.chain))
+    /// The CA's chains that are trusted, each with the end of trust in it: leaves of a chain that was replaced may come
+    /// to the logs until then.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = (&[Certificate], Option<Timestamp>)> {
+        let others = self.others.identities(true).map(|other| (other.chain, other.until));
+        std::iter::once((self.chain.as_slice(), None)).chain(others)
     }
 
     /// The claim policies, as they are configured.

@@ -12,6 +12,7 @@ mod load;
 mod log_output;
 mod paths;
 mod probes;
+mod replays;
 mod streams;
 mod tokens;
 mod trust;

@@ -25,6 +25,16 @@ pub(super) fn to_asn1(kind: KeyKind, signature: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(der::encode(SEQUENCE, &numbers.concat()))
 }
 
+/// `r` as an ASN.1 INTEGER's contents, if the key is ECDSA and the signature can be read; otherwise the signature.
+pub(super) fn first_number(kind: KeyKind, signature: &[u8]) -> Cow<'_, [u8]> {
+    if !matches!(kind, KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521) {
+        return Cow::Borrowed(signature);
+    }
+    let asn1 = to_asn1(kind, signature);
+    let number = Reader::new(&asn1).expect(SEQUENCE).and_then(|numbers| Reader::new(numbers).expect(INTEGER));
+    number.map_or(Cow::Borrowed(signature), |number| Cow::Owned(number.to_vec()))
+}
+
 /// Whether Go's `asn1.Unmarshal` reads two integers: it takes negative ones and bytes after the two or after the whole.
 fn is_asn1(signature: &[u8]) -> bool {
     let Some(contents) = Reader::new(signature).expect(SEQUENCE) else { return false };

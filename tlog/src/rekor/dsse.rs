@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::envelope::Envelope;
 use super::field::{Object, either_base64, sha256};
-use super::{Body, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
+use super::{Body, Covers, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
 use crate::effort::Effort;
 use crate::merkle::Hash;
 
@@ -44,7 +44,7 @@ fn canonicalize_proposal(content: &Object<'_>, effort: &Effort) -> Result<(Value
     let mut terms = Terms::default();
     let mut signatures = Vec::with_capacity(matched.len());
     for (signature, verifier) in &matched {
-        terms.add_verifier(verifier);
+        terms.add_signature(verifier, &either_base64(signature).unwrap_or_default(), Covers::Message);
         signatures.push(json!({ "signature": signature, "verifier": STANDARD.encode(verifier.to_pem()) }));
     }
     terms.add_hash("sha256", &payload_hash.to_hex());

@@ -80,10 +80,12 @@ impl<'e> Envelope<'e> {
     }
 
     /// Whether the key verifies any of the signatures, as `intoto` 0.0.1 asks. The others may be anybody's.
-    pub(super) fn verify_any(&self, verifier: &Verifier, effort: &Effort) -> Result<(), EntryError> {
+    /// Returns that signature.
+    pub(super) fn verify_any(&self, verifier: &Verifier, effort: &Effort) -> Result<Vec<u8>, EntryError> {
         let signed = Signed::new(self);
         let by_key = |bytes: &Vec<u8>| effort.check(|| signed.is_by(verifier.public_key(), bytes));
-        if self.decoded()?.values().any(by_key) { Ok(()) } else { Err(EntryError::invalid(BELOW_THRESHOLD)) }
+        let found = self.decoded()?.into_values().find(by_key);
+        found.ok_or_else(|| EntryError::invalid(BELOW_THRESHOLD))
     }
 
     /// The signatures' bytes, by their spelling.

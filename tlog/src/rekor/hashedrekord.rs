@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::field::Object;
-use super::{Body, EntryError, Terms, Use, Verifier, algorithms};
+use super::{Body, Covers, EntryError, Terms, Use, Verifier, algorithms};
 use crate::effort::Effort;
 use crate::key::HashAlgorithm;
 
@@ -55,7 +55,7 @@ pub(super) fn canonicalize(
     }
 
     let mut terms = Terms::default();
-    terms.add_verifier(&verifier);
+    terms.add_signature(&verifier, &signature, Covers::Digest);
     terms.add_hash(algorithm.name(), value);
     Ok((spec_of(algorithm, value, &signature, &verifier), terms))
 }

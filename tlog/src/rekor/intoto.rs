@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::envelope::Envelope;
 use super::field::{Object, either_base64};
-use super::{Body, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
+use super::{Body, Covers, EntryError, MAX_SIGNATURES, Terms, Use, Verifier};
 use crate::effort::Effort;
 use crate::merkle::Hash;
 
@@ -41,8 +41,8 @@ pub(super) fn canonicalize(
     }
 
     let mut terms = Terms::default();
-    for verifier in matched.values() {
-        terms.add_verifier(verifier);
+    for (signature, verifier) in &matched {
+        terms.add_signature(verifier, &either_base64(signature).unwrap_or_default(), Covers::Message);
     }
     let payload_hash = Hash::digest(&envelope.payload).to_hex();
     terms.add_hash("sha256", &payload_hash);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::envelope::Envelope;
 use super::field::{Object, sha256, standard_base64};
-use super::{Body, EntryError, Terms, Use, Verifier};
+use super::{Body, Covers, EntryError, Terms, Use, Verifier};
 use crate::effort::Effort;
 use crate::merkle::Hash;
 
@@ -40,7 +40,7 @@ fn canonicalize_proposal(
         .map_err(|e| EntryError::invalid(format!("could not parse the DSSE envelope: {e}")))?;
     let json = Object::root(&json)?;
     let envelope = Envelope::read(&json)?;
-    envelope.verify_any(verifier, effort)?;
+    let signature = envelope.verify_any(verifier, effort)?;
     // The signature covers either alphabet's payload; this kind stores attestations, in the standard one only.
     if standard_base64(json.text("payload")?).is_none() {
         return Err(EntryError::invalid("the payload of the DSSE envelope is not standard base64"));
@@ -54,6 +54,7 @@ fn canonicalize_proposal(
         verifier: verifier.clone(),
     };
     let mut terms = leaf.terms();
+    terms.add_signature(verifier, &signature, Covers::Message);
     terms.add_statement(envelope.payload_type, &envelope.payload);
     Ok((leaf.spec(), terms))
 }

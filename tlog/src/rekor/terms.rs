@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{MAX_INDEX_KEYS, Verifier};
+use super::{Covers, MAX_INDEX_KEYS, Signatory, Verifier};
 use crate::certificate::{Certificate, SubjectName, oid};
 
 /// Payload type of in-toto statements.
@@ -17,13 +17,21 @@ const MAX_TERM: usize = 512;
 pub(crate) struct Terms {
     ordered: Vec<String>,
     seen: HashSet<String>,
-    verifiers: Vec<Verifier>,
+    signatories: Vec<Signatory>,
 }
 
 impl Terms {
-    /// The keys, and the verifiers that were added, each once.
-    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<Verifier>) {
-        (self.ordered, self.verifiers)
+    /// The keys, and the signers that were added, each once.
+    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<Signatory>) {
+        (self.ordered, self.signatories)
+    }
+
+    /// Adds a signer and a signature that it has verified.
+    pub(crate) fn add_signature(&mut self, verifier: &Verifier, signature: &[u8], covers: Covers) {
+        self.add_verifier(verifier);
+        if let Some(known) = self.signatories.iter_mut().find(|known| known.verifier == *verifier) {
+            known.signed(signature, covers);
+        }
     }
 
     /// Adds one key, unless it is known or the entry has its fill.
@@ -44,8 +52,8 @@ impl Terms {
 
     /// Adds the key's hash in both spellings that Rekor's kinds use, and who the certificate names.
     pub(crate) fn add_verifier(&mut self, verifier: &Verifier) {
-        if !self.verifiers.contains(verifier) {
-            self.verifiers.push(verifier.clone());
+        if !self.signatories.iter().any(|known| known.verifier == *verifier) {
+            self.signatories.push(Signatory::new(verifier.clone()));
         }
         let hash = verifier.pem_hash().to_hex();
         self.add(&hash);

@@ -192,6 +192,15 @@ impl<K: Eq + std::hash::Hash> Limiter<K> {
         Ok(())
     }
 
+    /// Takes back one [`Limiter::take`] of `key`, for a request that had no effect.
+    pub fn give_back(&self, key: &K) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let Table { young, old } = &mut *table;
+        if let Some(full) = young.get_mut(key).or_else(|| old.get_mut(key)) {
+            *full = full.checked_sub(self.rate.interval()).unwrap_or(*full);
+        }
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         let table = self.table.lock().unwrap();
@@ -219,6 +228,11 @@ impl IdentityLimiter {
     /// Counts one request of `identity`, as [`Limiter::take`].
     pub fn take(&self, identity: &str) -> Result<(), Duration> {
         self.0.take(Hash::digest(identity.as_bytes()))
+    }
+
+    /// Takes back one [`IdentityLimiter::take`].
+    pub fn give_back(&self, identity: &str) {
+        self.0.give_back(&Hash::digest(identity.as_bytes()));
     }
 }
 

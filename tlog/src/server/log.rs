@@ -24,6 +24,7 @@ use crate::checkpoint::Origin;
 use crate::clock::{Clock, Timestamp};
 use crate::key::{PublicKey, Signer};
 use crate::merkle::{Hash, leaf_hash};
+use crate::serve::rate::{WRITES_PER_IDENTITY, note};
 use crate::tile::MAX_ENTRY;
 
 /// How a log runs. The limits bound its memory and the time that one commit takes.
@@ -160,6 +161,27 @@ impl Submission {
     }
 }
 
+/// Something that an entry costs its submitter. It is paid when the entry gets in line, so duplicates and refused
+/// entries are free.
+pub trait Fee: Send + Sync {
+    /// Pays; `Err` with the time after which it can be paid, in which case the entry is not added. Called at most once,
+    /// while the pool is locked.
+    fn pay(&self) -> Result<(), Duration>;
+    /// Takes back a payment: the entry was not added after all.
+    fn give_back(&self);
+}
+
+/// No fee.
+pub(super) struct Free;
+
+impl Fee for Free {
+    fn pay(&self) -> Result<(), Duration> {
+        Ok(())
+    }
+
+    fn give_back(&self) {}
+}
+
 /// A log. Cheap to clone.
 #[derive(Clone)]
 pub struct Log(Arc<Shared>);
@@ -230,11 +252,17 @@ impl Log {
     ///
     /// If the caller goes away the entry is added all the same.
     pub async fn add(&self, submission: Submission) -> Result<Receipt, AddError> {
+        self.add_for(submission, &Free).await
+    }
+
+    /// As [`Log::add`], for a fee.
+    pub async fn add_for(&self, submission: Submission, fee: &dyn Fee) -> Result<Receipt, AddError> {
         if self.0.ended {
             return Err(AddError::Ended);
         }
-        let added = self.admit(submission).await;
+        let added = self.admit(submission, fee).await;
         match &added {
+            Err(AddError::TooMany { .. }) => note(WRITES_PER_IDENTITY),
             Err(refusal) => self.0.meters.refused(refusal),
             Ok(receipt) if receipt.duplicate => self.0.meters.duplicate(),
             Ok(_) => {}
@@ -242,7 +270,7 @@ impl Log {
         added
     }
 
-    async fn admit(&self, submission: Submission) -> Result<Receipt, AddError> {
+    async fn admit(&self, submission: Submission, fee: &dyn Fee) -> Result<Receipt, AddError> {
         let Shared { settings, pool, disk, store, .. } = &*self.0;
         check_size(settings, &submission)?;
         let identity = submission.identity;
@@ -252,8 +280,13 @@ impl Log {
             return Ok(receipt);
         }
         disk.check(&**store)?;
-        let waiter = pool.submit(submission)?;
-        match waiter.answer.await {
+        let waiter = pool.submit_for(submission, fee)?;
+        let answer = waiter.answer.await;
+        // Whoever only joined has not paid.
+        if !waiter.joined && matches!(answer, Ok(Answer::Stored | Answer::Refused(_))) {
+            fee.give_back();
+        }
+        match answer {
             Ok(Answer::Added(receipt)) => {
                 Ok(Receipt { duplicate: waiter.joined, ..Arc::unwrap_or_clone(receipt) })
             }

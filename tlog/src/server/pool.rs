@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::log::{AddError, LogSettings, Submission};
+use super::log::{AddError, Fee, LogSettings, Submission};
 use super::round::{Answer, Ticket};
 use crate::merkle::Hash;
 
@@ -112,8 +112,13 @@ impl Pool {
         state.waiting.len() >= self.max_batch_entries || state.bytes >= self.max_batch_bytes
     }
 
-    /// Puts a submission in line, or joins the one with the same identity that is in flight.
+    #[cfg(test)]
     pub(super) fn submit(&self, submission: Submission) -> Result<Waiter, AddError> {
+        self.submit_for(submission, &super::log::Free)
+    }
+
+    /// Puts a submission in line for a fee, or joins the one with the same identity that is in flight.
+    pub(super) fn submit_for(&self, submission: Submission, fee: &dyn Fee) -> Result<Waiter, AddError> {
         let mut state = self.state();
         if let Some(answer) = state.in_flight.get(&submission.identity) {
             return Ok(Waiter { answer: answer.clone(), joined: true });
@@ -125,6 +130,8 @@ impl Pool {
         if state.waiting.len() >= self.max_entries || state.bytes.saturating_add(bytes) > self.max_bytes {
             return Err(AddError::Full { retry_after: state.retry_after() });
         }
+        // Under the lock, and last: of two that come at once only the one that gets in line pays.
+        fee.pay().map_err(|retry_after| AddError::TooMany { retry_after })?;
         let (ticket, answer) = Ticket::pair();
         let answer = answer.shared();
         state.in_flight.insert(submission.identity, answer.clone());

@@ -81,15 +81,16 @@ impl RekorV2 {
         if request.signature_checks() > Effort::LITTLE {
             leave_runtime().await;
         }
-        let CanonicalEntry { body, kind_version, index_keys, verifiers } =
+        let CanonicalEntry { body, kind_version, index_keys, signatories } =
             CanonicalEntry::from_request(request)?;
-        if let Some(admission) = &self.admission {
-            admission.admit(&verifiers)?;
-        }
+        let fee = self.admission.as_ref().map(|admission| admission.admit(&signatories)).transpose()?;
         let leaf = HashedLeaf::new(body);
         let canonicalized_body = leaf.bytes().clone();
         let submission = Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms: index_keys };
-        let receipt = self.log.add(submission).await?;
+        let receipt = match &fee {
+            Some(fee) => self.log.add_for(submission, fee).await?,
+            None => self.log.add(submission).await?,
+        };
         if receipt.duplicate {
             return Err(Refusal::duplicate(receipt.index));
         }

@@ -37,7 +37,7 @@ impl Face {
     ) -> anyhow::Result<Self> {
         let ct = match &role.speaks {
             Speaks::Ct { key, roots, .. } => {
-                let own = instance.ca.iter().flat_map(CaRole::chains).filter_map(|chain| chain.last());
+                let own = instance.ca.iter().flat_map(CaRole::chains).filter_map(|(chain, _)| chain.last());
                 let roots = own.chain(roots).cloned().collect();
                 Some(CtLog::new(log.clone(), roots, signer(key)?.clone(), clock.clone())?)
             }

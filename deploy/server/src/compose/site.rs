@@ -9,12 +9,11 @@ use axum::Router;
 use chancery_ca::CertificateService;
 use chancery_ca::timestamp::{self, TimestampAuthority};
 use chancery_tlog::certificate::Certificate;
-use chancery_tlog::clock::Clock;
+use chancery_tlog::clock::{Clock, Timestamp};
 use chancery_tlog::serve::access::Gate;
 use chancery_tlog::serve::health::Readiness;
-use chancery_tlog::serve::rate::IdentityLimiter;
 use chancery_tlog::serve::{Occupancy, Routes, grpc, reply};
-use chancery_tlog::server::admission::Admission;
+use chancery_tlog::server::admission::{Admission, Identities};
 use chancery_tlog::server::log::Log;
 
 use super::hosts;
@@ -92,9 +91,10 @@ impl Site {
         let instance = &self.instance;
         let mut router = trust::router(instance.documents()?);
         router = self.tuf.iter().cloned().fold(router, Router::merge);
+        let own_chains = instance.ca.iter().flat_map(CaRole::chains);
         let shared = Shared {
             gate: self.entrance.gate.clone(),
-            own_chains: instance.ca.iter().flat_map(CaRole::chains).map(<[_]>::to_vec).collect(),
+            own_chains: own_chains.map(|(chain, until)| (chain.to_vec(), until)).collect(),
             identities: instance.identities.clone(),
             clock: self.clock.clone(),
         };
@@ -141,22 +141,26 @@ impl Site {
 pub(super) struct Shared {
     /// Before the sealed zone.
     pub(super) gate: Gate,
-    /// Of the CA of this process, issuing certificate first.
-    own_chains: Vec<Vec<Certificate>>,
-    identities: Option<Arc<IdentityLimiter>>,
+    /// Of the CA of this process, issuing certificate first, with the end of trust in each.
+    own_chains: Vec<(Vec<Certificate>, Option<Timestamp>)>,
+    identities: Option<Arc<Identities>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Shared {
     /// Who may write to an attestation log.
     pub(super) fn admission(&self, role: &LogRole) -> Admission {
-        let authorities = self.own_chains.iter().flatten().chain(&role.authorities).cloned().collect();
+        let standing =
+            self.own_chains.iter().filter(|(_, until)| until.is_none()).flat_map(|(chain, _)| chain);
+        let authorities = standing.chain(&role.authorities).cloned().collect();
+        let ended = self.own_chains.iter().filter_map(|(chain, until)| Some((chain, (*until)?)));
+        let past = ended.flat_map(|(chain, until)| chain.iter().map(move |each| (each.clone(), until)));
         let clock = self.clock.clone();
         let admission = match role.config.admission.signers {
             Signers::Any => Admission::any(authorities, clock),
             Signers::OwnCa => Admission::own_ca(authorities, clock),
         };
-        admission.limited(self.identities.clone())
+        admission.with_past(past.collect()).limited(self.identities.clone())
     }
 }
 

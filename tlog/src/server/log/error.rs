@@ -26,6 +26,12 @@ pub enum AddError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// An identity that signed it has had its share for now.
+    #[error("too many entries of this identity, try again later")]
+    TooMany {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The entry is larger than the log takes.
     #[error("the entry has {found} bytes, the log takes at most {limit}")]
     TooLarge {
@@ -143,6 +149,7 @@ impl AddError {
         match self {
             Self::Full { .. } => "full",
             Self::ReadOnly { .. } => "disk",
+            Self::TooMany { .. } => "too_many",
             Self::TooLarge { .. } => "too_large",
             Self::Ended => "ended",
             Self::Closed => "closed",

@@ -33,12 +33,12 @@ pub(super) async fn create(
     schema::body("proposedEntry", &headers, &body)?;
     let entry = with_effort(|effort| CanonicalEntry::from_proposed_within(&body, effort)).await;
     let entry = entry.map_err(|error| problem::entry(&error))?;
-    dialect.admission.admit(&entry.verifiers).map_err(|refusal| problem::admission(&refusal))?;
+    let fee = dialect.admission.admit(&entry.signatories).map_err(|refusal| problem::admission(&refusal))?;
     let leaf = HashedLeaf::new(entry.body);
     let body = leaf.bytes().clone();
     let submission = Submission { identity: leaf.hash(), leaf, extra: Bytes::new(), terms: entry.index_keys };
     let tree = &dialect.current;
-    let receipt = tree.log.add(submission).await.map_err(|error| problem::add(&error))?;
+    let receipt = tree.log.add_for(submission, &fee).await.map_err(|error| problem::add(&error))?;
     let id = tree.id_of(&receipt.leaf_hash);
     let location = header(&format!("{}/{id}", uri.path().trim_end_matches('/')))?;
     // Clients fetch what a 409 names. Where they could not, whoever sends an entry again gets it at once: they had it

@@ -29,12 +29,7 @@ pub(super) fn entry(error: &EntryError) -> Problem {
 
 /// An entry that is not admitted.
 pub(super) fn admission(refusal: &Refusal) -> Problem {
-    match refusal {
-        Refusal::TooMany { retry_after } => Problem::too_many(refusal.to_string(), *retry_after),
-        Refusal::Key | Refusal::Foreign(_) | Refusal::Beside | Refusal::NotNow => {
-            Problem::new(StatusCode::FORBIDDEN, refusal.to_string())
-        }
-    }
+    Problem::new(StatusCode::FORBIDDEN, refusal.to_string())
 }
 
 /// An entry that was not added.
@@ -43,6 +38,7 @@ pub(super) fn add(error: &AddError) -> Problem {
         AddError::Full { retry_after } | AddError::ReadOnly { retry_after } => {
             Problem::busy(error.to_string(), *retry_after)
         }
+        AddError::TooMany { retry_after } => Problem::too_many(error.to_string(), *retry_after),
         AddError::Closed => Problem::busy(error.to_string(), RESTART),
         // As the genuine server says when `createLogEntry` is not enabled: clients do not try again.
         AddError::Ended => Problem::new(StatusCode::NOT_IMPLEMENTED, error.to_string()),

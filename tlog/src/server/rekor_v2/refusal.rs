@@ -126,16 +126,7 @@ impl From<EntryError> for Refusal {
 
 impl From<admission::Refusal> for Refusal {
     fn from(refusal: admission::Refusal) -> Self {
-        match refusal {
-            admission::Refusal::TooMany { retry_after } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(Code::ResourceExhausted, refusal.to_string())
-            },
-            admission::Refusal::Key
-            | admission::Refusal::Foreign(_)
-            | admission::Refusal::Beside
-            | admission::Refusal::NotNow => Self::new(Code::PermissionDenied, refusal.to_string()),
-        }
+        Self::new(Code::PermissionDenied, refusal.to_string())
     }
 }
 
@@ -144,6 +135,10 @@ impl From<AddError> for Refusal {
         match error {
             AddError::Full { retry_after } => Self::busy("reached max pushback; retry", retry_after),
             AddError::ReadOnly { retry_after } => Self::busy(error.to_string(), retry_after),
+            AddError::TooMany { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(Code::ResourceExhausted, error.to_string())
+            },
             AddError::Closed => Self::busy(error.to_string(), RESTART),
             // As rekor-tiles says of a frozen log: clients do not try again.
             AddError::Ended => Self::new(Code::Unimplemented, error.to_string()),
