@@ -168,6 +168,7 @@ impl IssueError {
             Self::Token(error) => error.reason(),
             Self::Policy(_) => "claim_policy",
             Self::Spent(SpendError::Used | SpendError::BeforeStart) => "token_used",
+            Self::Spent(SpendError::NotYetIssued) => "token_not_yet_valid",
             Self::Spent(SpendError::Full) => "token_uses_full",
             Self::TooMany { .. } => "too_many",
             Self::Principal(PrincipalError::Template(_)) => "template",
@@ -289,10 +290,10 @@ impl CertificateService {
         issuer: &mut Option<Arc<Issuer>>,
     ) -> Result<Issued, IssueError> {
         // 1. The token: signed by a configured issuer, for us, valid now.
-        let token = self.verifier.verify(&request.token, request.from).await?;
-        *issuer = Some(Arc::clone(&token.issuer));
+        let verified = self.verifier.verify(&request.token, request.from).await?;
+        *issuer = Some(Arc::clone(&verified.token().issuer));
         // 2. The claim policy: this token is one that the operator means, not only one that the issuer made.
-        let permitted = self.permit(token)?;
+        let permitted = verified.permit(|token| self.permit(token)).await?;
         self.count(permitted.token())?;
         // 3. The principal: the one name and the facts that the token's claims support.
         let principal = Principal::of(&permitted)?;
@@ -332,7 +333,7 @@ impl CertificateService {
         match &permitted {
             Ok(permitted) => self.meters.permitted(&issuer, permitted.rule()),
             Err(PolicyRefusal::NoRule(nearest)) => self.meters.not_permitted(&issuer, &nearest.rule),
-            Err(PolicyRefusal::NotSingleUse(_)) => {}
+            Err(PolicyRefusal::NotSingleUse(_) | PolicyRefusal::LivesTooLong) => {}
         }
         Ok(permitted?)
     }
@@ -347,7 +348,8 @@ impl CertificateService {
     /// Counts a request for whom its token names: only now is that known, and nobody can use up another's share.
     fn count(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         let Some(identities) = &self.settings.identities else { return Ok(()) };
-        identities.take(&format!("{} {}", token.iss, token.sub)).map_err(|retry_after| {
+        // Not the share of what the identity writes to logs, whose signatures others can send again.
+        identities.take(&format!("ca {} {}", token.iss, token.sub)).map_err(|retry_after| {
             rate::note(WRITES_PER_IDENTITY);
             IssueError::TooMany { retry_after }
         })
@@ -415,7 +417,7 @@ fn memories(
     let memory = |policy: &ClaimPolicy| {
         let kept = before.get(policy.issuer()).cloned();
         let memory = kept.unwrap_or_else(|| {
-            let memory = Arc::new(SpentTokens::new(now));
+            let memory = Arc::new(SpentTokens::new(policy.is_pattern(), now));
             fresh.push(Arc::clone(&memory));
             memory
         });

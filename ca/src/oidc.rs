@@ -1,6 +1,7 @@
 //! OIDC tokens: which are believed, and why.
 //!
-//! Invariant: a [`VerifiedToken`] was signed by a key that its configured issuer publishes, for our audience,
+//! Invariants: only tokens that are permitted too make an issuer proven and an address known ([`Verified::permit`]):
+//! anyone can have an issuer of a pattern whose tokens verify. A [`VerifiedToken`] was signed by a key that its configured issuer publishes, for our audience,
 //! and is valid now. Nothing of a token is fetched from or sent anywhere before its issuer is found in the
 //! configuration, and the cheap checks run before any key is fetched, so a stranger's token costs no network.
 //!
@@ -10,6 +11,7 @@
 //! CVE-2026-49478.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -182,6 +184,42 @@ pub struct VerifiedToken {
     pub claims: Map<String, Value>,
 }
 
+/// A token that verified. What follows from that for its issuer and its sender is recorded once it is permitted.
+#[must_use]
+pub struct Verified<'v> {
+    token: VerifiedToken,
+    source: Arc<KeySource>,
+    from: Option<IpAddr>,
+    verifier: &'v Verifier,
+}
+
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verified({:?})", self.token)
+    }
+}
+
+impl Verified<'_> {
+    /// The token.
+    pub fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+
+    /// Hands the token to `judge`. If that permits it, the issuer is proven from now on, and the sender's address known.
+    pub async fn permit<P, E>(self, judge: impl FnOnce(VerifiedToken) -> Result<P, E>) -> Result<P, E> {
+        let Self { token, source, from, verifier } = self;
+        let is_of_pattern = matches!(token.issuer.location, Location::Pattern(_));
+        let permitted = judge(token)?;
+        if is_of_pattern {
+            verifier.sources.know(from);
+        }
+        if verifier.sources.prove(&source) {
+            verifier.record_proven().await;
+        }
+        Ok(permitted)
+    }
+}
+
 /// The configuration asks for something that [`Verifier::new`] cannot do.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifierError {
@@ -272,7 +310,7 @@ impl Verifier {
 
     /// Verifies a compact JWS as an ID token. `from` is the address of the client, which may cause only so
     /// many new issuers to be contacted.
-    pub async fn verify(&self, token: &str, from: Option<IpAddr>) -> Result<VerifiedToken, TokenError> {
+    pub async fn verify(&self, token: &str, from: Option<IpAddr>) -> Result<Verified<'_>, TokenError> {
         let token = token::unfold(token)?;
         let token = CompactToken::parse(&token)?;
         let iss = token.text("iss").ok_or(TokenError::Malformed("no `iss`"))?;
@@ -281,19 +319,20 @@ impl Verifier {
         let sub = token.text("sub").filter(|sub| !sub.is_empty());
         let sub = sub.ok_or(TokenError::Malformed("no `sub`"))?.to_owned();
 
-        self.check_signature(iss, &issuer, &token, from).await?;
+        let source = self.check_signature(iss, &issuer, &token, from).await?;
 
-        Ok(VerifiedToken { issuer, iss: iss.to_owned(), sub, claims: token.claims })
+        let token = VerifiedToken { issuer, iss: iss.to_owned(), sub, claims: token.claims };
+        Ok(Verified { token, source, from, verifier: self })
     }
 
-    /// Checks that a key of the issuer signed the token.
+    /// Checks that a key of the issuer signed the token. Returns where the key came from.
     async fn check_signature(
         &self,
         iss: &str,
         issuer: &Issuer,
         token: &CompactToken<'_>,
         from: Option<IpAddr>,
-    ) -> Result<(), TokenError> {
+    ) -> Result<Arc<KeySource>, TokenError> {
         let (source, now) = (self.source(iss, issuer, from)?, self.clock.now());
         let is_of_pattern = matches!(issuer.location, Location::Pattern(_));
         let standing = if is_of_pattern { self.sources.standing(from) } else { Standing::Stranger };
@@ -306,13 +345,7 @@ impl Verifier {
             let newer = source.newer(&keys, now, standing).await.map_err(failed)?;
             newer.map_or(Err(error), |keys| keys.verify(token))?;
         }
-        if is_of_pattern {
-            self.sources.know(from);
-        }
-        if self.sources.prove(iss, &source) {
-            self.record_proven().await;
-        }
-        Ok(())
+        Ok(source)
     }
 
     /// Writes down which issuers are proven. It takes a few milliseconds, once for each of them.

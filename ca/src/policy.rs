@@ -82,6 +82,11 @@ impl ClaimPolicy {
         self.rule_list().iter().map(|rule| rule.name.as_str())
     }
 
+    /// True if it is for all issuers that match a pattern.
+    pub(crate) fn is_pattern(&self) -> bool {
+        self.issuer.contains('*')
+    }
+
     /// True if a token gets one certificate only.
     pub fn is_single_use(&self) -> bool {
         self.single_use
@@ -198,8 +203,8 @@ impl ClaimPolicies {
         };
         let rule = bound.choose(&token)?.map(|rule| (Arc::from(rule.name.as_str()), rule.max_build_level));
         let (rule, max_build_level) = rule.map_or((None, None), |(name, level)| (Some(name), level));
-        let single_use = bound.policy.single_use.then(|| TokenUse::of(&token.iss, &token.claims));
-        let single_use = single_use.transpose().map_err(PolicyRefusal::NotSingleUse)?;
+        let single_use = bound.policy.single_use.then(|| TokenUse::of(&token.iss, &token.sub, &token.claims));
+        let single_use = single_use.transpose()?;
         Ok(PermittedToken { token, rule, max_build_level, single_use })
     }
 
@@ -279,6 +284,12 @@ pub enum PolicyRefusal {
     /// It is for single use and cannot be recorded.
     #[error("tokens of this issuer are for single use, and the token has no usable claim `{0}`")]
     NotSingleUse(&'static str),
+    /// It is for single use and would have to be recorded for too long.
+    #[error(
+        "tokens of this issuer are for single use, and the token lives longer than {} minutes (`exp` - `iat`)",
+        single_use::MAX_LIFE.as_secs() / 60
+    )]
+    LivesTooLong,
 }
 
 /// The rule that fails by the fewest conditions, and the first of those.

@@ -98,7 +98,7 @@ impl Status {
             },
             IssueError::Token(_)
             | IssueError::Policy(_)
-            | IssueError::Spent(SpendError::Used | SpendError::BeforeStart)
+            | IssueError::Spent(SpendError::Used | SpendError::BeforeStart | SpendError::NotYetIssued)
             | IssueError::Principal(_) => Self::invalid(TOKEN),
             IssueError::Spent(SpendError::Full) => Self {
                 retry_after: Some(SPENT_PAUSE),

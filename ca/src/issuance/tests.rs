@@ -7,6 +7,7 @@ use chancery_tlog::certificate::{Certificate, SubjectName, oid};
 use chancery_tlog::ct::Sct;
 use chancery_tlog::fulcio;
 use chancery_tlog::key::KeyKind;
+use chancery_tlog::serve::rate::Rate;
 use serde_json::{Value, json};
 
 use super::test_instance::{Instance, LogMode, Options, github_claims};
@@ -332,4 +333,17 @@ async fn a_timestamp_for_another_certificate_is_not_accepted_for_this_one() {
     let promise = Promise { sct, entry };
     promise.check(&first.chain[0], &first.chain[1]).unwrap();
     promise.check(&second.chain[0], &second.chain[1]).expect_err("another certificate");
+}
+
+#[tokio::test]
+async fn entries_in_a_log_by_the_same_name_use_up_nothing_of_what_the_ca_allows() {
+    let rate = Rate { per_minute: 1, burst: 1 };
+    let instance = Instance::with(Options { identities: Some(rate), ..Options::default() }).await;
+    let limiter = instance.service.settings.identities.clone().unwrap();
+    let (iss, sub) = (&instance.issuer.url, github_claims()["sub"].as_str().unwrap().to_owned());
+    for share in [format!("{iss} {sub}"), format!("log {iss} {sub}")] {
+        limiter.take(&share).unwrap();
+    }
+    issue(&instance).await.unwrap();
+    assert!(matches!(issue(&instance).await, Err(IssueError::TooMany { .. })));
 }

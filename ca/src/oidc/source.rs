@@ -171,6 +171,11 @@ impl KeySource {
         Timestamp::from_millis(self.last_used.load(Ordering::Relaxed))
     }
 
+    /// The issuer's URL.
+    pub(super) fn issuer(&self) -> &str {
+        self.fetcher.place.issuer()
+    }
+
     /// Marks the issuer as proven; whether it was not before.
     pub(super) fn prove(&self) -> bool {
         // Read first: every later token passes here, and a shared write would bounce between the cores.

@@ -5,14 +5,14 @@
 //! theirs back for a moment, and nothing else comes of it.
 //!
 //! A configured issuer has its source for ever. A meta-issuer stands for issuers without number, and any
-//! unsigned token that names one makes the CA fetch. So an issuer is *unproven* until one of its keys has
-//! verified a token: new unproven issuers are limited per client address, per pattern and overall, they fetch
+//! unsigned token that names one makes the CA fetch. So an issuer is *unproven* until a token
+//! that one of its keys verified was permitted too: new unproven issuers are limited per client address, per pattern and overall, they fetch
 //! through few slots of their own, and they displace only each other. *Proven* issuers are displaced by
 //! proven ones only, and fetch through slots of their own. The URLs of proven issuers outlive a restart (see
 //! `memory`): one that is *remembered* counts as proven from its first token on.
 //!
 //! A trickle of garbage from a handful of addresses uses up the rate of strangers. Part of the rate is therefore
-//! reserved for addresses from which a token of such an issuer has verified before.
+//! reserved for addresses from which such a token of such an issuer has come before.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -80,7 +80,7 @@ impl Share {
     }
 }
 
-/// Networks of clients from which a token of an issuer of a pattern has verified, in two generations.
+/// Networks of clients from which a permitted token of an issuer of a pattern has come, in two generations.
 #[derive(Default)]
 struct KnownAddresses {
     young: HashSet<IpAddr>,
@@ -204,7 +204,7 @@ impl Sources {
         }
     }
 
-    /// Records that a token of an issuer of a pattern has verified that came from this address.
+    /// Records that a token of an issuer of a pattern was permitted that came from this address.
     pub(super) fn know(&self, from: Option<IpAddr>) {
         let Some(from) = from else { return };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).add(network(from));
@@ -238,12 +238,13 @@ impl Sources {
         Ok(source)
     }
 
-    /// Records that a key of the issuer has verified a token. True if it is an issuer of a pattern that was not
+    /// Records that a token of the issuer was permitted. True if it is an issuer of a pattern that was not
     /// proven before.
-    pub(super) fn prove(&self, iss: &str, source: &Arc<KeySource>) -> bool {
+    pub(super) fn prove(&self, source: &Arc<KeySource>) -> bool {
         if !source.prove() {
             return false;
         }
+        let iss = source.issuer();
         let mut meta = self.lock();
         meta.unproven.remove(iss);
         make_room(&mut meta.proven, MAX_PROVEN);

@@ -199,7 +199,7 @@ impl Readers for OidcReaders {
     async fn admit(&self, credentials: Credentials) -> Result<Reader, Denied> {
         let token = credentials.token().ok_or(Denied::Missing)?;
         match self.verifier.verify(token, credentials.address()).await {
-            Ok(token) => self.name(&token),
+            Ok(verified) => verified.permit(|token| self.name(&token)).await,
             Err(error @ (TokenError::Keys { .. } | TokenError::TooManyIssuers { .. })) => {
                 tracing::warn!(%error, "a reader's token cannot be verified");
                 Err(Denied::Unavailable)

@@ -155,11 +155,11 @@ async fn only_tokens_that_a_rule_permits_get_certificates() -> Result<()> {
 async fn a_token_for_single_use_gets_one_certificate() -> Result<()> {
     let mut instance = ruled("single_use = true\n").await?;
     let before = instance.issuer.token_with(json!({"jti": "before"})).await?;
-    // Times of tokens are whole seconds.
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     instance.server.start().await?;
     let ca = client(&instance)?;
-    let token = instance.issuer.token_with(json!({"jti": "one"})).await?;
+    // Times of tokens are whole seconds, and one of the second of the start may have been used before it.
+    let later = before.number("iat") + 60;
+    let token = instance.issuer.token_with(json!({"jti": "one", "iat": later})).await?;
     let mut attempts = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (ca, token) = (ca.clone(), token.clone());
@@ -171,7 +171,7 @@ async fn a_token_for_single_use_gets_one_certificate() -> Result<()> {
     ensure!(statuses.iter().all(|status| matches!(status, 200 | 400)), "{statuses:?}");
 
     // A proof that fails does not spend a token: it may be a mistake, or another's attempt.
-    let unspent = instance.issuer.token_with(json!({"jti": "two"})).await?;
+    let unspent = instance.issuer.token_with(json!({"jti": "two", "iat": later})).await?;
     let bad = json!({
         "credentials": { "oidcIdentityToken": unspent.as_str() },
         "publicKeyRequest": { "publicKey": { "content": "no key" }, "proofOfPossession": "AAAA" },
@@ -182,7 +182,12 @@ async fn a_token_for_single_use_gets_one_certificate() -> Result<()> {
     ca.issue(&unspent).await?.context("the token is unspent")?;
 
     for (token, why) in [
-        (before, "issued before this server recorded"),
+        (before, "not issued after this server began"),
+        (instance.issuer.token_with(json!({"jti": "far", "iat": later + 900})).await?, "lies in the future"),
+        (
+            instance.issuer.token_with(json!({"jti": "long", "iat": later, "exp": later + 3601})).await?,
+            "lives longer than 60 minutes",
+        ),
         (instance.issuer.token_with(json!({"jti": null})).await?, "no usable claim `jti`"),
         (token, "has been used"),
     ] {

@@ -38,10 +38,8 @@ async fn sending_an_entry_again_costs_its_signer_nothing() -> Result<()> {
     let instance = limited().await?;
     for (path, v2) in [(V1, false), (V2, true)] {
         let victim = Submitter::new()?;
-        let entry = |artifact: &str| match v2 {
-            true => victim.hashedrekord_v2(artifact.as_bytes()),
-            false => victim.hashedrekord(artifact.as_bytes()),
-        };
+        let make = if v2 { Submitter::hashedrekord_v2 } else { Submitter::hashedrekord };
+        let entry = |artifact: &str| make(&victim, artifact.as_bytes());
         let public = entry("rocket")?;
         ensure!(post(&instance, path, &public).await? == 201, "{path}");
         for _ in 0..8 {
@@ -95,7 +93,7 @@ async fn an_entry_in_other_spellings_costs_its_signer_nothing_and_is_limited() -
     Ok(())
 }
 
-/// An hour ago, which is before the instance was made.
+/// The time that lies this far back.
 fn before(duration: Duration) -> Timestamp {
     SystemClock.now().minus(duration)
 }

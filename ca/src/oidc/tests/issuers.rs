@@ -23,7 +23,9 @@ impl Fixture {
 
     async fn outcome(&self, token: &str, from: IpAddr) -> &'static str {
         match self.verifier.verify(token, Some(from)).await {
-            Ok(_) => "accepted",
+            Ok(verified) => {
+                verified.permit(|_| Ok("accepted")).await.unwrap_or_else(|never: Infallible| match never {})
+            }
             Err(error) => error.reason(),
         }
     }
@@ -114,9 +116,29 @@ async fn proven_issuers_are_bounded_too() {
         let issuer = fixture.verifier.issuers.find(&iss).unwrap().clone();
         let make = |slots| fixture.verifier.new_source(&iss, &issuer, slots, fixture.clock.now());
         let source = fixture.verifier.sources.add(&iss, "pattern", None, make).unwrap();
-        fixture.verifier.sources.prove(&iss, &source);
+        fixture.verifier.sources.prove(&source);
     }
     assert_eq!(fixture.verifier.sources.counts(), (MAX_PROVEN, 0));
+}
+
+/// Anyone can be an issuer of a pattern whose tokens verify.
+#[tokio::test]
+async fn a_token_that_is_not_permitted_proves_no_issuer_and_makes_no_address_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proven");
+    let fixture = Fixture::with(|settings| settings.proven_issuers = Some(path.clone())).await;
+    let token = fixture.of_tenant("real");
+    for _ in 0..3 {
+        let verified = fixture.verifier.verify(&token, Some(address(1))).await.unwrap();
+        assert_eq!(verified.permit(|_| Err::<(), _>("refused")).await, Err("refused"));
+    }
+    assert_eq!(fixture.verifier.sources.counts(), (0, 1));
+    assert_eq!(fixture.verifier.sources.standing(Some(address(1))), Standing::Stranger);
+    assert!(!path.exists());
+    assert_eq!(fixture.outcome(&token, address(1)).await, "accepted");
+    assert_eq!(fixture.verifier.sources.counts(), (1, 0));
+    assert_eq!(fixture.verifier.sources.standing(Some(address(1))), Standing::Known);
+    assert!(path.exists());
 }
 
 #[tokio::test]
