@@ -52,9 +52,10 @@ impl Terms {
 
     /// Adds the key's hash in both spellings that Rekor's kinds use, and who the certificate names.
     pub(crate) fn add_verifier(&mut self, verifier: &Verifier) {
-        if !self.signatories.iter().any(|known| known.verifier == *verifier) {
-            self.signatories.push(Signatory::new(verifier.clone()));
+        if self.signatories.iter().any(|known| known.verifier == *verifier) {
+            return;
         }
+        self.signatories.push(Signatory::new(verifier.clone()));
         let hash = verifier.pem_hash().to_hex();
         self.add(&hash);
         self.add_hash("sha256", &hash);
